@@ -1,0 +1,81 @@
+"""One command on the host: alone, and 64 at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import anyio
+import trio
+
+from bench.harness import Goal, Options, Row, Sample, Variant
+from bench.spawning import COMMAND, in_a_loop, many_at_once, one_by_one, popen, posix_spawn
+
+TIMES = 64
+AT_ONCE = 64
+Command = Callable[[], Coroutine[None, None, None]]
+FLOOR, FLOOR_AT_ONCE = "posix_spawn", f"posix_spawn, {AT_ONCE} at once"
+
+
+@contextmanager
+def opened(options: Options) -> Iterator[Row]:
+    with TemporaryDirectory(prefix="bench-host-") as folder:
+        out = os.fspath(Path(folder) / "out")
+        yield Row(
+            name="host",
+            about=f"seconds for one `{' '.join(COMMAND)}` with its output captured",
+            variants=(*_floors(out), *_peers()),
+            goals=(
+                Goal(variant="fsmrt", over=FLOOR, at_most=1.3),
+                Goal(variant=f"fsmrt, {AT_ONCE} at once", over=FLOOR_AT_ONCE, at_most=1.25),
+            ),
+        )
+
+
+def _floors(out: str) -> Iterator[Variant]:
+    yield one_by_one(FLOOR, partial(posix_spawn, COMMAND, out), TIMES)
+    yield one_by_one("Popen", partial(popen, COMMAND, out), TIMES)
+    crowd = partial(many_at_once, COMMAND, out, times=TIMES, at_once=AT_ONCE)
+    whole = one_by_one(FLOOR_AT_ONCE, crowd, 1)
+    yield Variant(whole.name, lambda: _share(whole))
+
+
+def _share(whole: Variant) -> Sample:
+    return Sample(whole.measure().seconds / TIMES)
+
+
+def _peers() -> Iterator[Variant]:
+    for batch, suffix in ((alone, ""), (at_once, f", {AT_ONCE} at once")):
+        yield in_a_loop(f"trio.run_process{suffix}", partial(trio.run, batch, by_trio), TIMES)
+        for backend in ("trio", "asyncio"):
+            seconds = partial(anyio.run, batch, by_anyio, backend=backend)
+            yield in_a_loop(f"anyio.run_process on {backend}{suffix}", seconds, TIMES)
+
+
+async def by_trio() -> None:
+    await trio.run_process(COMMAND, capture_stdout=True, capture_stderr=True, start_new_session=True)
+
+
+async def by_anyio() -> None:
+    await anyio.run_process(COMMAND, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+async def alone(command: Command) -> float:
+    begun = time.perf_counter()
+    for _ in range(TIMES):
+        await command()
+    return time.perf_counter() - begun
+
+
+async def at_once(command: Command) -> float:
+    begun = time.perf_counter()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(TIMES):
+            tasks.start_soon(command)
+    return time.perf_counter() - begun

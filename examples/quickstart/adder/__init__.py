@@ -1,0 +1,1 @@
+"""A tiny model of arithmetic, served over HTTP: the thing this repository deploys, asks and scores."""

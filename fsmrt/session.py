@@ -1,0 +1,183 @@
+"""A run from its first question to its last line: target, contract, place, lease, record, pass, verdict.
+
+run()  ->  read the contract        problems raise, before anything exists
+       ->  place, lock, sweep       what cannot be is a result with its reason, and no run folder
+       ->  open                     lease, run folder, sandbox; in the order in which they must be undone
+       ->  supervise                the pass itself
+       ->  close                    health, verdict, last event; then the same things backwards
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+from anyio import to_thread
+
+from .contract.environment import Llm, parse_llm
+from .contract_files import read_contract
+from .control import Control
+from .errors import PlatformUnsupported, SpecError
+from .evidence.events import Event
+from .evidence.identity import RunSpec, new_run_id
+from .lease import state_dir
+from .messages import RunResult, Target
+from .openrun import Asked, OpenRun, Unopened
+from .placement import Placement, place
+from .plan import forward_stages
+from .reaper import sweep
+from .repository import Repository
+from .result import refused
+from .settings import Settings
+from .verdict import Reason
+
+Observer = Callable[[Event], None]
+
+
+async def run(
+    target: str | os.PathLike[str] = ".",
+    settings: Settings | None = None,
+    *,
+    control: Control | None = None,
+    on_event: Observer | None = None,
+) -> RunResult:
+    """Run the full pass of the contract at `target` and return what came of it.
+
+    Raises `ContractError`, `SpecError` or `FileNotFoundError` for wrong use, before anything is started. A
+    failing repository, a missing sandbox or a full disk is a result with a reason. When the caller is
+    cancelled, the running command is ended, teardown follows, shielded and bounded, the record is closed, and
+    then the cancellation goes on.
+
+    `control` stops the run from outside; `on_event` is called on the event loop with every recorded event.
+    """
+    return await perform(prepare(target, settings), control=control, on_event=on_event)
+
+
+async def perform(
+    asked: Asked, *, control: Control | None = None, on_event: Observer | None = None
+) -> RunResult:
+    """Run what `prepare` has checked; see `run`."""
+    answer: list[RunResult] = []
+    # A native `Task.cancel()` strikes once, at whatever is awaited then. In a child task of a group it is a
+    # cancelled scope, and holds until everything has been undone.
+    async with anyio.create_task_group() as group:
+        group.start_soon(_perform, asked, control or Control(), on_event, answer)
+    return answer[0]
+
+
+def prepare(target: str | os.PathLike[str], settings: Settings | None = None) -> Asked:
+    """Check everything that can be wrong before anything exists; raises as `run` does."""
+    if sys.platform != "linux":
+        raise PlatformUnsupported("fsmrt runs on Linux; elsewhere, use it inside a Linux virtual machine.")
+    settings = settings or Settings()
+    if not settings.environ:
+        settings = settings.with_environ(dict(os.environ))
+    repository = Repository(Path(target))
+    contract = read_contract(repository, settings.pipeline)
+    pipeline = contract.accepted()
+    asked = Asked(
+        run_id=new_run_id(datetime.now(UTC), os.urandom(8)),
+        repository=repository,
+        contract=contract,
+        pipeline=pipeline,
+        settings=settings,
+        stages=_checked_stages(settings),
+        llm=_llm(settings),
+    )
+    problems = _spec(asked).problems()
+    if problems:
+        raise SpecError(problems)
+    return asked
+
+
+def _checked_stages(settings: Settings) -> tuple[str, ...]:
+    try:
+        return forward_stages(settings.stages)
+    except ValueError as error:
+        raise SpecError([("unknown_stage", "stages", str(error))]) from None
+
+
+def _llm(settings: Settings) -> Llm | None:
+    return None if settings.llm is None else parse_llm(settings.llm, _folder_at)
+
+
+def _folder_at(text: str) -> str | None:
+    path = Path(text).expanduser()
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        raise NotADirectoryError(text)
+    return str(path.resolve())
+
+
+def _spec(asked: Asked) -> RunSpec:
+    settings = asked.settings
+    return RunSpec(
+        run_id=asked.run_id,
+        pipeline=settings.pipeline,
+        env=settings.operator_env,
+        secrets=tuple(settings.secrets),
+        cwd=str(asked.repository.root),
+        timeout_s=settings.timeout,
+        limits={"output_bytes": settings.output_bytes},
+        observe=settings.observe,
+    )
+
+
+def placement_of(asked: Asked) -> Placement:
+    """Where this run's commands would run, and why."""
+    return place(
+        asked.pipeline.security.mode,
+        asked.settings.sandbox,
+        remote=False,
+        allow_system=asked.settings.allow_system,
+    )
+
+
+async def _perform(
+    asked: Asked, control: Control, on_event: Observer | None, answer: list[RunResult]
+) -> None:
+    placement = placement_of(asked)
+    if placement.kind is None:
+        answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, placement.why))
+        return
+    missing = _unobservable(asked.settings)
+    if missing is not None:
+        answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, missing))
+        return
+    async with AsyncExitStack() as held:
+        lock = asked.repository.try_lock()
+        if lock is None:
+            message = f"another run works in {asked.repository.root}; it must end first"
+            answer.append(refused(asked.run_id, _target(asked), Reason.REPO_BUSY, message))
+            return
+        held.callback(lock.release)
+        state = _state_dir(asked.settings)
+        await to_thread.run_sync(sweep, state)
+        run = OpenRun(asked, placement, state, control, on_event)
+        try:
+            answer.append(await run.perform())
+        except Unopened as unopened:
+            answer.append(refused(asked.run_id, _target(asked), unopened.reason, str(unopened)))
+
+
+def _unobservable(settings: Settings) -> str | None:
+    """A layer that was required and cannot be had here, as a sentence."""
+    for layer, level in settings.observe.items():
+        if level == "require" and layer in ("kernel", "network", "agent"):
+            return f"observation of the {layer} layer is required, but it is not available: not_attempted"
+    return None
+
+
+def _target(asked: Asked) -> Target:
+    return Target(kind="path", path=str(asked.repository.root))
+
+
+def _state_dir(settings: Settings) -> Path:
+    chosen = {"FSMRT_STATE_DIR": settings.state_dir} if settings.state_dir else settings.environ
+    return state_dir(chosen)

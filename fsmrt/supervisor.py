@@ -1,0 +1,216 @@
+"""One pass of a run: performs what `plan` decides, over actors, under one deadline, and always closes.
+
+    forward part   a group with the stage actors; a stop, the run's deadline or a caller's cancellation ends
+                   the running command and then the group
+    closing part   dump, teardown, the end of everything that was started; shielded and bounded, in a group of
+                   its own, whatever became of the forward part
+
+The recorder outlives both. A defect in an actor ends its group, is recorded, and the closing part follows.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from .actors.actions import ActionsActor
+from .actors.auth import AuthActor
+from .actors.base import Address, start
+from .actors.benchmark import BenchmarkActor
+from .actors.bootstrap import BootstrapActor
+from .actors.deploy import DeployHealthActor, DeploySetupActor, DeployTeardownActor
+from .actors.evaluation import EvaluationActor
+from .actors.kubectl import KubectlDumpActor
+from .actors.rollout import RolloutActor
+from .actors.stage import StageActor, skip
+from .actors.tests import TestsActor
+from .actors.tools import Tools
+from .control import Control
+from .limits import CLOSE_GRACE
+from .messages import Ended, StageOrder, StageReport
+from .orders import OrderBook
+from .plan import RunStage, RunView, next_step, teardown_considered, teardown_wanted
+from .states import RUN, RunPhase, RunSignal, advance
+from .verdict import Reason
+
+ACTORS: dict[str, Callable[[Tools], StageActor]] = {
+    "actions": ActionsActor,
+    "bootstrap": BootstrapActor,
+    "auth": AuthActor,
+    "tests": TestsActor,
+    "deploy_setup": DeploySetupActor,
+    "deploy_health": DeployHealthActor,
+    "rollout": RolloutActor,
+    "evaluation": EvaluationActor,
+    "benchmark": BenchmarkActor,
+    "kubectl": KubectlDumpActor,
+    "deploy_teardown": DeployTeardownActor,
+}
+"""Every stage there is, and who performs it."""
+
+TEARDOWN_SECONDS = 600.0
+"""Bound of a teardown whose contract sets no limit."""
+
+
+class Supervisor:
+    """Performs one pass. Afterwards its attributes say what happened."""
+
+    def __init__(
+        self,
+        book: OrderBook,
+        tools: Tools,
+        reports: MemoryObjectReceiveStream[StageReport],
+        control: Control,
+        stages: Sequence[str],
+        deadline: float | None,
+        *,
+        before_stage: Callable[[StageOrder], Awaitable[None]],
+    ) -> None:
+        self._book = book
+        self._tools = tools
+        self._inbox = reports
+        self._control = control
+        self._pending = tuple(stages)
+        self._deadline = deadline
+        self._before_stage = before_stage
+        self.phase = RunPhase.OPENING
+        self.reports: list[StageReport] = []
+        self.closing_reports: list[StageReport] = []
+        self.ended: list[Ended] = []
+        self.defect: str | None = None
+        """The traceback of a defect of ours, if one ended the run."""
+        self.interrupted = False
+        """Whether the forward part was cancelled from outside."""
+
+    async def perform(self) -> None:
+        """Run the pass to its end. Raises nothing but a cancellation, after the closing part."""
+        completed = False
+        try:
+            await self._forward()
+            completed = True
+        finally:
+            self.interrupted = not completed
+            await self._close()
+
+    async def _forward(self) -> None:
+        bound = anyio.CancelScope(deadline=self._backstop)
+        self._control.attach(bound.cancel, self._tools.sandbox.kill_now)
+        self._advance(RunSignal.OPENED)
+        try:
+            with bound:
+                async with anyio.create_task_group() as group:
+                    await self._perform_steps(Staff(group, self._tools))
+        except Exception:
+            # The actors' group wraps a defect in an exception group. It must not stop the closing part.
+            self.defect = traceback.format_exc()
+        self._drain()
+        if bound.cancelled_caught and self._control.reason is None:
+            self._control.stop(Reason.RUN_TIMEOUT, "the run's time was over")
+
+    @property
+    def _backstop(self) -> float:
+        """Commands obey the run's deadline themselves; this ends whatever else might outlast it."""
+        return float("inf") if self._deadline is None else self._deadline + CLOSE_GRACE
+
+    async def _perform_steps(self, staff: Staff) -> None:
+        while isinstance(step := next_step(self._view()), RunStage):
+            self._pending = self._pending[1:]
+            self.reports.append(await self._perform_stage(staff, self._book.order(step.stage, self.reports)))
+        staff.dismiss()
+
+    def _view(self) -> RunView:
+        return RunView(
+            pending=self._pending,
+            failed=any(not report.ok for report in self.reports),
+            stopped=self._control.reason is not None,
+        )
+
+    async def _perform_stage(self, staff: Staff, order: StageOrder) -> StageReport:
+        if not order.due:
+            return await skip(self._tools, order)
+        await self._before_stage(order)
+        await staff.actor(order.stage).tell(order)
+        return await self._inbox.receive()
+
+    def _drain(self) -> None:
+        """Reports of stages that were cut off, sent while nobody could receive them."""
+        while True:
+            try:
+                self.reports.append(self._inbox.receive_nowait())
+            except (anyio.WouldBlock, anyio.EndOfStream):
+                return
+
+    async def _close(self) -> None:
+        self._drain()
+        self._advance(RunSignal.STAGES_DONE if self._passed else RunSignal.STOPPED)
+        bound = self._book.teardown_seconds or TEARDOWN_SECONDS
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + bound + 2 * CLOSE_GRACE):
+            try:
+                await self._tear_down(bound)
+            finally:
+                await self._end_everything()
+        self._advance(RunSignal.CLOSED)
+
+    @property
+    def _passed(self) -> bool:
+        clean = self.defect is None and not self.interrupted and self._control.reason is None
+        return clean and all(report.ok for report in self.reports)
+
+    async def _tear_down(self, bound: float) -> None:
+        if self._control.hurried or not teardown_considered(self.reports):
+            return
+        scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
+        self._control.attach(lambda: None, self._in_a_hurry(scope))
+        try:
+            with scope:
+                async with anyio.create_task_group() as group:
+                    await self._perform_closing(Staff(group, self._tools))
+        except Exception:
+            self.defect = self.defect or traceback.format_exc()
+
+    def _in_a_hurry(self, scope: anyio.CancelScope) -> Callable[[], None]:
+        def hurry() -> None:
+            scope.cancel()
+            self._tools.sandbox.kill_now()
+
+        return hurry
+
+    async def _perform_closing(self, staff: Staff) -> None:
+        dump = self._book.kubectl_dump(self.reports)
+        if dump is not None:
+            self.closing_reports.append(await self._perform_stage(staff, dump))
+        if teardown_wanted(self._book.teardown_policy, passed=self._passed):
+            order = self._book.teardown(self.reports)
+            self.closing_reports.append(await self._perform_stage(staff, order))
+        staff.dismiss()
+
+    async def _end_everything(self) -> None:
+        leave = self._book.teardown_policy == "never" and not self._control.hurried
+        self.ended += await self._tools.sandbox.close(leave_running=leave)
+
+    def _advance(self, signal: RunSignal) -> None:
+        self.phase = advance(RUN, self.phase, signal)
+
+
+class Staff:
+    """The stage actors of one part of a run, started when they are first needed."""
+
+    def __init__(self, group: TaskGroup, tools: Tools) -> None:
+        self._group = group
+        self._tools = tools
+        self._addresses: dict[str, Address[StageOrder, Any]] = {}
+
+    def actor(self, stage: str) -> Address[StageOrder, Any]:
+        if stage not in self._addresses:
+            self._addresses[stage] = start(self._group, ACTORS[stage](self._tools), mailbox=1)
+        return self._addresses[stage]
+
+    def dismiss(self) -> None:
+        """No more orders: the group can end."""
+        for address in self._addresses.values():
+            address.close()
