@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -119,6 +119,19 @@ def _commands(repository: Repository, pipeline: Pipeline) -> Iterator[tuple[str,
         workdir = repository.workdir(spec.section(pipeline).workdir)
         if isinstance(workdir, Path):
             yield from ((command, workdir) for command in spec.commands(pipeline))
+
+
+def script_texts(
+    repository: Repository, pipeline: Pipeline, stage: str, commands: Iterable[str], guard: Guard
+) -> Iterator[str]:
+    """The scripts of the repository that these commands of a stage execute, as text."""
+    spec = STAGES.get(stage)
+    workdir = repository.workdir(spec.section(pipeline).workdir if spec is not None else None)
+    for command in commands if isinstance(workdir, Path) else ():
+        for script in audit(command, workdir, guard=guard, read=repository.read_script).scripts:
+            content = repository.read_script(script)
+            if content is not None:
+                yield content.data.decode(errors="replace")
 
 
 def freeze(repository: Repository, paths: list[str]) -> FrozenContract:

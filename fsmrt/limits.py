@@ -8,8 +8,6 @@ a wedged kernel or daemon must not hold a whole run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import anyio
 import msgspec
@@ -37,15 +35,11 @@ def deadline_in(seconds: float | None, limit: str) -> Deadline:
     return NEVER if seconds is None else Deadline(anyio.current_time() + seconds, limit)
 
 
-@contextmanager
-def until(deadline: Deadline) -> Iterator[anyio.CancelScope]:
+def until(deadline: Deadline) -> anyio.CancelScope:
     """A scope that is cancelled at `deadline`; ask `cancelled_caught` whether it was."""
-    with anyio.CancelScope(deadline=deadline.at) as scope:
-        yield scope
+    return anyio.CancelScope(deadline=deadline.at)
 
 
-@contextmanager
-def cleanup(seconds: float = CLOSE_GRACE) -> Iterator[anyio.CancelScope]:
+def cleanup(seconds: float = CLOSE_GRACE) -> anyio.CancelScope:
     """A scope no outer cancellation enters and that ends by itself after `seconds`."""
-    with anyio.CancelScope(deadline=anyio.current_time() + seconds, shield=True) as scope:
-        yield scope
+    return anyio.CancelScope(deadline=anyio.current_time() + seconds, shield=True)

@@ -40,6 +40,7 @@ from .contract_files import (
     contract_paths,
     freeze,
     read_bootstrap_file,
+    script_texts,
 )
 from .control import Control
 from .errors import EvidenceWriteFailed, SandboxError
@@ -123,6 +124,7 @@ class OpenRun:
         state: Path,
         control: Control,
         on_event: Callable[[Event], None] | None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         assert placement.kind is not None
         self._asked = asked
@@ -134,7 +136,7 @@ class OpenRun:
         self._timings: dict[str, float] = {}
         self._warnings: list[str] = [*placement.warnings, *_remarks(asked.contract)]
         self._repository = asked.repository
-        self._sandbox: Sandbox = BACKENDS[placement.kind](asked.run_id)
+        self._sandbox: Sandbox = sandbox or BACKENDS[placement.kind](asked.run_id)
         security = asked.pipeline.security
         self._guard = Guard(
             security.mode,
@@ -237,12 +239,15 @@ class OpenRun:
             excludes=self._own_paths(),
             secrets_check=partial(_secret_key, redactor, load_or_create_key(self._state)),
         )
-        self._git = await to_thread.run_sync(self._repository.git_state)
-        self._contract_paths = await to_thread.run_sync(
-            contract_paths, self._repository, self._asked.pipeline, self._asked.contract.file, self._guard
-        )
-        self._frozen = await to_thread.run_sync(freeze, self._repository, self._contract_paths)
+        await to_thread.run_sync(self._look_at_target)
         await self._tree.before_stage()
+
+    def _look_at_target(self) -> None:
+        self._git = self._repository.git_state()
+        self._contract_paths = contract_paths(
+            self._repository, self._asked.pipeline, self._asked.contract.file, self._guard
+        )
+        self._frozen = freeze(self._repository, self._contract_paths)
 
     def _own_paths(self) -> list[str]:
         """What we write inside the tree ourselves."""
@@ -257,8 +262,15 @@ class OpenRun:
             self._keep_contract(record)
         except EvidenceWriteFailed as error:
             raise Unopened(reason_for(error), str(error)) from error
-        self._repository.protected = (self._repository.root / self._asked.contract.file, folder.path)
+        self._repository.protected = tuple(self._protected(folder.path))
         return record
+
+    def _protected(self, run_dir: Path) -> Iterator[Path]:
+        """What no action may write: the contract, and the evidence of this run and of earlier ones."""
+        root, place = self._repository.root, self._asked.place.resolve()
+        yield from (root / self._asked.contract.file, root / CONTRACT_DIR / "artifacts", run_dir.resolve())
+        if place != root and self._repository.inside(place):
+            yield place
 
     def _run_json(self) -> dict[str, Any]:
         asked, settings = self._asked, self._asked.settings
@@ -474,21 +486,23 @@ class OpenRun:
     async def _conclude(self, supervisor: Supervisor, record: RunRecord, recorder: Recorder) -> RunResult:
         self._timings["stages_ms"] = round(sum(report.seconds for report in supervisor.reports) * 1000, 3)
         self._timings["total_ms"] = self._elapsed_ms()
-        result = self._answer(supervisor, record)
-        await self._write_reaped(supervisor)
+        failed = [report for report in supervisor.reports if not report.ok]
+        hints = await to_thread.run_sync(self._hints, failed) if failed else []
+        result = self._answer(supervisor, record, hints)
+        await self._keep(f"{ATTEMPT}/reaped.json", pretty({"processes": supervisor.ended}))
         if supervisor.defect is not None:
             await self._keep("runner_error.txt", supervisor.defect.encode())
-        await self._keep("verdict.json", pretty(_verdict_file(result)))
+        await self._keep("verdict.json", pretty(_verdict_file(result)), replace=True)
         await self._keep("health.json", pretty(self._health(record, recorder)))
         await self._address.ask(Checkpoint())
         await self._address.tell(Note(type="run_finished", data=_finished(result)))
         await self._address.ask(Checkpoint(final=True))
         return result
 
-    async def _keep(self, path: str, data: bytes) -> None:
-        await self._address.tell(KeptFile(path=path, data=data, replace=True))
+    async def _keep(self, path: str, data: bytes, *, replace: bool = False) -> None:
+        await self._address.tell(KeptFile(path=path, data=data, replace=replace))
 
-    def _answer(self, supervisor: Supervisor, record: RunRecord) -> RunResult:
+    def _answer(self, supervisor: Supervisor, record: RunRecord, hints: Iterable[str]) -> RunResult:
         reports = [*supervisor.reports, *supervisor.closing_reports]
         ending = Ending(
             stop_reason=self._control.reason,
@@ -506,7 +520,7 @@ class OpenRun:
             warnings=[
                 *self._warnings,
                 *(text for report in reports for text in report.warnings),
-                *self._hints(supervisor.reports),
+                *hints,
             ],
             ended=supervisor.ended,
             timings=self._timings,
@@ -524,17 +538,20 @@ class OpenRun:
             dirty=self._git.dirty,
         )
 
-    def _hints(self, reports: Iterable[StageReport]) -> Iterator[str]:
-        """Variables a failed stage mentions, the caller has, and commands do not get."""
-        passed = {*self._inherited, *self._asked.settings.operator_env}
-        for report in reports:
-            texts = [command.cmd for command in report.commands] if not report.ok else []
-            for name in missing_variables("\n".join(texts), self._asked.settings.environ, passed):
-                yield missing_variable_hint(name)
-
-    async def _write_reaped(self, supervisor: Supervisor) -> None:
-        self._timings["total_ms"] = self._elapsed_ms()
-        await self._keep(f"{ATTEMPT}/reaped.json", pretty({"processes": supervisor.ended}))
+    def _hints(self, failed: Iterable[StageReport]) -> list[str]:
+        """Variables that failed stages and their scripts mention, the caller has, and commands do not get."""
+        asked = self._asked
+        passed = {*self._inherited, *asked.settings.operator_env}
+        hints = []
+        for report in failed:
+            commands = [command.cmd for command in report.commands]
+            scripts = script_texts(self._repository, asked.pipeline, report.stage, commands, self._guard)
+            text = "\n".join([*commands, *scripts])
+            hints += [
+                missing_variable_hint(name)
+                for name in missing_variables(text, asked.settings.environ, passed)
+            ]
+        return hints
 
     def _health(self, record: RunRecord, recorder: Recorder) -> Health:
         facts, settings = self._sandbox.facts, self._asked.settings

@@ -7,7 +7,6 @@ synchronous and idempotent: two sweeps at once do no harm. Call it from a worker
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,9 +16,16 @@ import msgspec
 
 from .errors import EvidenceError
 from .evidence.recovery import recover
-from .lease import Lease, boot_id, dead_leases, discard, read_leases
+from .lease import Lease, boot_id, dead_leases, discard
 from .messages import Ended
-from .sandbox.cgroup import PREFIX, group_members, group_populated, kill_group, own_group, remove_group
+from .sandbox.cgroup import (
+    abandoned_groups,
+    group_members,
+    group_populated,
+    kill_group,
+    own_group,
+    remove_group,
+)
 from .sandbox.procfs import ProcessFacts, age_seconds, command_line, read_facts
 from .sandbox.walk import Tree, run_marks
 
@@ -37,10 +43,8 @@ class Reaped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sweep(state_dir: Path) -> list[Reaped]:
-    """Clean up after every dead run, and remove empty control groups nobody holds."""
-    reaped = [reap(state_dir, lease) for lease in dead_leases(state_dir)]
-    remove_empty_groups(state_dir)
-    return reaped
+    """Clean up after every dead run."""
+    return [reap(state_dir, lease) for lease in dead_leases(state_dir)]
 
 
 def reap(state_dir: Path, lease: Lease) -> Reaped:
@@ -116,23 +120,7 @@ def _recover_record(lease: Lease) -> tuple[bool, list[str]]:
     return recovered is not None, [f"{run_dir}: {text}" for text in recovered.problems] if recovered else []
 
 
-def remove_empty_groups(state_dir: Path) -> list[Path]:
-    """Groups with our name, without a process and without a lease: left by services that ended later."""
+def remove_abandoned_groups() -> list[Path]:
+    """Empty groups of dead runs without a lease: left behind by services that ended later than their run."""
     parent = own_group()
-    if parent is None:
-        return []
-    held = {lease.cgroup for lease in read_leases(state_dir)}
-    candidates = [Path(entry.path) for entry in _folders(parent) if entry.name.startswith(PREFIX)]
-    return [
-        group
-        for group in candidates
-        if str(group) not in held and not group_populated(group) and remove_group(group)
-    ]
-
-
-def _folders(parent: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(parent) as entries:
-            return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
+    return [group for group in abandoned_groups(parent) if remove_group(group)] if parent is not None else []

@@ -72,10 +72,14 @@ class Repository:
             return None
         except OSError as error:
             return PathProblem(f"{relative} cannot be read: {error.strerror}")
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return PathProblem(f"{relative} is not a regular file")
-            return file.read(_CONTRACT_LIMIT)
+            return os.read(descriptor, _CONTRACT_LIMIT)
+        except OSError as error:
+            return PathProblem(f"{relative} cannot be read: {error.strerror}")
+        finally:
+            os.close(descriptor)
 
     def contract_bytes(self, relative: str) -> bytes:
         """The bytes of a contract file for the record; empty where there are none."""
@@ -129,8 +133,10 @@ class Repository:
             return PathProblem(f"metrics_file_missing: {relative}")
         except OSError as error:
             return PathProblem(f"failed_to_read: {relative}: {error.strerror}")
-        with os.fdopen(descriptor, "rb") as file:
-            return _read_regular(file.fileno(), relative)
+        try:
+            return _read_regular(descriptor, relative)
+        finally:
+            os.close(descriptor)
 
     def digest_of(self, relative: str) -> str | None:
         """SHA-256 of a regular file inside the repository, None if there is none."""
@@ -138,11 +144,14 @@ class Repository:
         return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None
 
     def move_aside(self, relatives: Iterable[str], to: Path) -> list[MovedAside]:
-        """Move what is there into `to`; a link is moved as a link and never followed."""
+        """Move what is there into `to`; a link is moved as a link and never followed.
+
+        What lies outside, behind a link among its folders, stays: nobody will read it as an output either.
+        """
         moved = []
         for relative in dict.fromkeys(relatives):
             source = self.root / relative
-            if source.is_symlink() or source.exists():
+            if self.inside(source.parent.resolve()) and (source.is_symlink() or source.exists()):
                 moved.append(_move(source, relative, to))
         return moved
 

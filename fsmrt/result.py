@@ -201,8 +201,13 @@ def _stream(stream: StreamReport) -> dict[str, Any]:
 
 def tail_of(report: TryReport, limit: int = 4096) -> str:
     """The last of what a try printed, for a person: stderr if there is any, else stdout."""
-    text = report.stderr.tail if report.stderr.tail.strip() else report.stdout.tail
-    return text[-limit:]
+    text = _shown(report.stderr)
+    return (text if text.strip() else _shown(report.stdout))[-limit:]
+
+
+def _shown(stream: StreamReport) -> str:
+    """What is there for display: the tail follows the head, unless something between them was left out."""
+    return stream.tail if stream.truncated else stream.head + stream.tail
 
 
 def _ms(seconds: float) -> float:

@@ -33,6 +33,7 @@ from .plan import forward_stages
 from .reaper import sweep
 from .repository import Repository
 from .result import refused
+from .sandbox.base import Sandbox
 from .settings import Settings
 from .verdict import Reason
 
@@ -59,14 +60,21 @@ async def run(
 
 
 async def perform(
-    asked: Asked, *, control: Control | None = None, on_event: Observer | None = None
+    asked: Asked,
+    *,
+    control: Control | None = None,
+    on_event: Observer | None = None,
+    sandbox: Sandbox | None = None,
 ) -> RunResult:
-    """Run what `prepare` has checked; see `run`."""
+    """Run what `prepare` has checked; see `run`.
+
+    `sandbox` is a place of the caller's for the commands, not yet started; the run starts and closes it.
+    """
     answer: list[RunResult] = []
     # A native `Task.cancel()` strikes once, at whatever is awaited then. In a child task of a group it is a
     # cancelled scope, and holds until everything has been undone.
     async with anyio.create_task_group() as group:
-        group.start_soon(_perform, asked, control or Control(), on_event, answer)
+        group.start_soon(_perform, asked, control or Control(), on_event, sandbox, answer)
     return answer[0]
 
 
@@ -139,10 +147,18 @@ def placement_of(asked: Asked) -> Placement:
     )
 
 
+def _brought(sandbox: Sandbox) -> Placement:
+    return Placement(kind=sandbox.facts.kind, why="the caller brought a sandbox")
+
+
 async def _perform(
-    asked: Asked, control: Control, on_event: Observer | None, answer: list[RunResult]
+    asked: Asked,
+    control: Control,
+    on_event: Observer | None,
+    sandbox: Sandbox | None,
+    answer: list[RunResult],
 ) -> None:
-    placement = placement_of(asked)
+    placement = placement_of(asked) if sandbox is None else _brought(sandbox)
     if placement.kind is None:
         answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, placement.why))
         return
@@ -159,7 +175,7 @@ async def _perform(
         held.callback(lock.release)
         state = _state_dir(asked.settings)
         await to_thread.run_sync(sweep, state)
-        run = OpenRun(asked, placement, state, control, on_event)
+        run = OpenRun(asked, placement, state, control, on_event, sandbox)
         try:
             answer.append(await run.perform())
         except Unopened as unopened:

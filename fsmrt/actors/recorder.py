@@ -107,17 +107,25 @@ class Recorder:
         if self.failure is not None:
             return
         try:
-            if not wanted.final:
-                files = await to_thread.run_sync(self._folder.checkpoint_files)
-                self._event("checkpoint", {"files": files})
-            await to_thread.run_sync(self._events.sync)
+            event = await to_thread.run_sync(self._sync, wanted)
         except EvidenceWriteFailed as error:
             self._fail(error)
+        else:
+            self._show(event)
+
+    def _sync(self, wanted: Checkpoint) -> Event | None:
+        event = None
+        if not wanted.final:
+            event = self._events.append("checkpoint", {"files": self._folder.checkpoint_files()})
+        self._events.sync()
+        return event
+
+    def _show(self, event: Event | None) -> None:
+        if event is not None and self._observer is not None:
+            self._observer(event)
 
     def _event(self, type_: str, data: Mapping[str, Any]) -> None:
-        event = self._events.append(type_, data)
-        if self._observer is not None:
-            self._observer(event)
+        self._show(self._events.append(type_, data))
 
     def _note(self, note: Note) -> None:
         self._event(note.type, note.data)
@@ -186,7 +194,8 @@ class Recorder:
 
     def _write_files(self, report: TryReport) -> None:
         self._new_file(f"{report.path}_cmd.txt", f"{report.cmd}\n".encode())
-        self._new_file(f"{report.path}_result.json", pretty(_result_file(report)))
+        # Numbers and words of ours alone: nothing in it could hold a secret.
+        self._folder.write_new(f"{report.path}_result.json", pretty(_result_file(report)))
 
     def _new_file(self, path: str, data: bytes) -> None:
         self._folder.write_new(path, self._redactor.bytes(data, member=path))

@@ -142,7 +142,7 @@ class StageActor:
         await self.tools.tell(_summary_file(order, progress))
         report = progress.report(order)
         await self.tools.tell(Note(type="stage_finished", data=_finished(report)))
-        await self.tools.recorder.ask(Checkpoint())
+        await self.tools.tell(Checkpoint())
         await self.tools.reports.send(report)
 
     async def _seal_scratch(self, order: StageOrder, progress: Progress) -> None:

@@ -48,6 +48,8 @@ _OPEN_FAMILIES = ("contract_", "check_", "candidate_")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `events.jsonl`."""
+
     schema: str = SCHEMA
     run_id: str
     seq: int
@@ -85,8 +87,11 @@ class EventLog:
         """Write one event and return it as written. `EvidenceWriteFailed` leaves the log as it was before."""
         if not known_type(type):
             raise ValueError(f"no such event: {type}")
-        event = self._next(type, self._plain(data))
+        event = self._next(type, msgspec.to_builtins(data, str_keys=True))
         line = encode_line(event)
+        if self._redactor is not None and self._redactor.finds_in_json(line):
+            event = msgspec.structs.replace(event, data=self._redactor.json(event.data, member=EVENTS))
+            line = encode_line(event)
         if len(line) > MAX_LINE:
             event = msgspec.structs.replace(event, data=self._as_blob(event.data))
             line = encode_line(event)
@@ -105,12 +110,6 @@ class EventLog:
     def _next(self, type_: str, data: dict[str, Any]) -> Event:
         t_ms = max(self._t_ms, int((self._clock() - self._started) * 1000))
         return Event(run_id=self._run_id, seq=self._seq, t_ms=t_ms, type=type_, prev=self._head, data=data)
-
-    def _plain(self, data: Mapping[str, Any] | msgspec.Struct) -> dict[str, Any]:
-        plain = msgspec.to_builtins(data, str_keys=True)
-        if self._redactor is not None:
-            plain = self._redactor.json(plain, member=EVENTS)
-        return plain  # type: ignore[no-any-return]  # a mapping or struct becomes a dict
 
     def _as_blob(self, data: dict[str, Any]) -> dict[str, Any]:
         payload = canonical_json(data)

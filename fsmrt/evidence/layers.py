@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from .files import AppendFile
 from .folder import RunFolder
 from .identity import canonical_json
@@ -36,7 +38,11 @@ class LayerLog:
         }
         if self._file is None:
             self._file = self._folder.append_file(self._member)
-        self._file.write(canonical_json(self._redactor.json(record, member=self._member)) + b"\n")
+        line = canonical_json(record)
+        if self._redactor.finds_in_json(line):
+            plain = msgspec.to_builtins(record, str_keys=True)
+            line = canonical_json(self._redactor.json(plain, member=self._member))
+        self._file.write(line + b"\n")
         self.records += 1
 
     def close(self) -> None:

@@ -121,6 +121,15 @@ class Redactor:
             return [self.json(item, member) for item in value]
         return value
 
+    def finds_in_json(self, encoded: Bytes) -> bool:
+        """Whether `json` would change the value of this JSON text: one look at it instead of one at each string.
+
+        Escaped surrogates stand for bytes that only the strings themselves show, so they count as a find.
+        """
+        if self._mode == "disabled_unsafe":
+            return False
+        return b"\\ud" in encoded or bool(self.spans(encoded))
+
     def argv(self, argv: Sequence[str], member: str = "") -> list[str]:
         """Arguments without secrets: also what a credential's flag takes, whatever it looks like."""
         redacted: list[str] = []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -71,11 +70,7 @@ class TreeWatch:
         """Emit what changed since the last look."""
         if not self._enabled or self._last is None:
             return
-        before, now = self._last, await self._look()
-        if now is None:
-            return
-        changes = await to_thread.run_sync(diff, before, now)
-        self._last = now
+        changes = await to_thread.run_sync(self._compare, self._last)
         self._records += len(changes)
         if changes:
             await self._emit(
@@ -83,15 +78,23 @@ class TreeWatch:
             )
 
     async def _look(self) -> Snapshot | None:
-        look = partial(
-            snapshot,
-            self._root,
-            excludes=self._excludes,
-            previous=self._last,
-            secrets_check=self._secrets_check,
-        )
+        return await to_thread.run_sync(self._snapshot)
+
+    def _compare(self, before: Snapshot) -> list[Change]:
+        now = self._snapshot()
+        if now is None:
+            return []
+        self._last = now
+        return diff(before, now)
+
+    def _snapshot(self) -> Snapshot | None:
         try:
-            seen = await to_thread.run_sync(look)
+            seen = snapshot(
+                self._root,
+                excludes=self._excludes,
+                previous=self._last,
+                secrets_check=self._secrets_check,
+            )
         except OSError:
             self._trouble = "scan_error"
             return None

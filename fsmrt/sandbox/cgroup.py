@@ -1,25 +1,38 @@
 """Exact ending of process trees by control groups (cgroup v2), where we may make one.
 
 A command lives in a *lane*, a group of its own under the run's group. Membership is inherited by every
-descendant and cannot be left without privilege, so `cgroup.kill` reaches all of it at once and
-`populated 0` proves that nothing is left. An emptied lane is used again: a command then costs one small
-write. A lane that still holds background children is set aside with them.
+descendant and cannot be left without privilege. An emptied lane is used again; one that still holds
+background children is set aside with them.
 
-A child is placed right after its program started, while that is still loading. `Lane.place` returns whether
-the placement is proven to precede the first fork; where it is not, the stragglers are moved as well and the
-caller is told that a walk must follow a kill.
+How a command gets into its lane. Moving a started process takes a lock that waits for the whole machine to
+pass a quiescent state, milliseconds when idle, during which the process runs and forks outside. But a *thread*
+may move itself between threaded groups without that lock. So lanes are threaded groups: the thread that
+starts a command steps into the lane, starts it, and steps out. The command is born inside; there is no moment
+at which it was anywhere else, and it costs two small writes.
+
+How a lane is emptied. Threaded groups cannot be killed by one write, but they can be frozen: whoever is in a
+frozen group stands still, and whoever is born there is born standing still. What is listed then is killed,
+and listed again, until the kernel says that nobody is left.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+import signal
+from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
-from .procfs import child_pids, has_waited_for_children
+from ..lease import Owner, process_start_time, this_process
+from .procfs import child_pids, group_leader, read_facts
 
 PREFIX = "fsmrt-"
+_NAME = re.compile(rf"{PREFIX}(?P<pid>\d+)-(?P<start>\d+)-")
+
+_PEAKS = {"memory_peak_bytes": "memory.peak", "pids_peak": "pids.peak"}
+"""Counters that exist only where their controller is enabled for our groups."""
 
 
 def own_group() -> Path | None:
@@ -48,110 +61,144 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+def group_name(run_id: str, owner: Owner) -> str:
+    """The name of a run's group. It says whose it is, so that nobody takes an idle group for an abandoned one."""
+    return f"{PREFIX}{owner.pid}-{owner.start_time}-{run_id}"
+
+
+def abandoned_groups(parent: Path) -> list[Path]:
+    """Our groups below `parent` whose owner is dead and in which nobody lives."""
+    return [
+        group
+        for group in _folders(parent)
+        if (named := _NAME.match(group.name))
+        and process_start_time(int(named["pid"])) != int(named["start"])
+        and not group_populated(group)
+    ]
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        with os.scandir(parent) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
 def why_unavailable() -> str | None:
     """None if groups can be made and used here, else one sentence saying what is missing."""
     parent = own_group()
-    if parent is None:
-        return "no cgroup v2 hierarchy is mounted"
-    probe = parent / f"{PREFIX}probe-{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        probe.mkdir()
-    except OSError as error:
-        return f"no permission to make a group below {parent} ({error.strerror})"
-    try:
-        return _why_unusable(probe)
-    finally:
-        with contextlib.suppress(OSError):
-            probe.rmdir()
+    return "no cgroup v2 hierarchy is mounted" if parent is None else _why_unusable_below(parent)
 
 
-def _why_unusable(probe: Path) -> str | None:
-    if not (probe / "cgroup.kill").exists():
-        return "the kernel is older than 5.14 (no cgroup.kill)"
-    pid = os.posix_spawn("/bin/sh", ["sh", "-c", "read _"], {}, setsid=True, file_actions=_silent_stdin())
+@lru_cache(maxsize=8)
+def _why_unusable_below(parent: Path) -> str | None:
+    """Tried once: what a process may do below a group does not change while it lives in it."""
+    probe = parent / group_name(f"probe-{os.urandom(4).hex()}", this_process())
     try:
-        (probe / "cgroup.procs").write_text(str(pid))
+        make_threaded(probe)
+        lane = Lane(probe / "lane", parent)
     except OSError as error:
-        return f"processes may not be moved into groups below {probe.parent} ({error.strerror})"
+        remove_group(probe)
+        return f"no permission to make a threaded group below {parent} ({error.strerror})"
+    try:
+        with lane.entered():
+            pass
+    except OSError as error:
+        return f"a thread may not move into groups below {parent} ({error.strerror})"
     finally:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
+        lane.close()
+        remove_group(probe)
     return None
 
 
-def _silent_stdin() -> list[tuple[int, int, str, int, int]]:
-    return [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
+def collect_zombies(group: Path, spared: Collection[int]) -> None:
+    """Collect children of ours that are over and lived below `group`, but for the spared."""
+    for pid in child_pids():
+        facts = read_facts(pid)
+        if facts is not None and not facts.alive and pid not in spared and _lived_below(pid, group):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _lived_below(pid: int, group: Path) -> bool:
+    return any(f"/{group.name}/" in f"{line}/" for line in _lines(Path(f"/proc/{pid}/cgroup")))
+
+
+def make_threaded(path: Path) -> None:
+    """Make a group whose members are threads, each placed by itself."""
+    path.mkdir()
+    (path / "cgroup.type").write_text("threaded")
 
 
 class Lane:
     """One group with the processes of one command, and whatever they start."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, home: Path) -> None:
+        """`home` is the group our own threads live in."""
         self.path = path
-        path.mkdir()
-        self._procs = os.open(path / "cgroup.procs", os.O_RDWR | os.O_CLOEXEC)
+        make_threaded(path)
+        self._threads = os.open(path / "cgroup.threads", os.O_RDWR | os.O_CLOEXEC)
+        self._home = os.open(home / "cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
         self._events = os.open(path / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         self._stat = os.open(path / "cpu.stat", os.O_RDONLY | os.O_CLOEXEC)
+        self._peaks = {name: path / file for name, file in _PEAKS.items() if (path / file).exists()}
         self._cpu_before = 0
+        self._frozen = False
 
-    def place(self, pid: int) -> bool:
-        """Move `pid` in. False if it may have forked before it got here, or was over already."""
+    def entered(self) -> _Entered:
+        """What this thread starts inside the block is born in the lane. Nothing in the block may wait."""
         self._cpu_before = self._cpu_usage_us()
-        if not self._move(pid):
-            return False
-        children = child_pids(pid)
-        if not children and not has_waited_for_children(pid):
-            return True
-        self._move_descendants(children)
-        return False
-
-    def _move(self, pid: int) -> bool:
-        try:
-            os.pwrite(self._procs, b"%d" % pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def _move_descendants(self, pids: list[int]) -> None:
-        while pids:
-            pid = pids.pop()
-            if self._move(pid):
-                pids.extend(child_pids(pid))
+        return _Entered(self._threads, self._home)
 
     def populated(self) -> bool:
         return b"populated 1" in os.pread(self._events, 256, 0)
 
     def members(self) -> list[int]:
-        """Processes in the group and in groups its members made below it."""
-        return [pid for group in self._groups() for pid in _pids(group)]
-
-    def _groups(self) -> Iterator[Path]:
-        for folder, _, _ in os.walk(self.path):
-            yield Path(folder)
+        """Processes in the lane, each once."""
+        return group_members(self.path)
 
     def kill(self) -> None:
-        (self.path / "cgroup.kill").write_text("1")
+        """One round; call again until nobody is left."""
+        self._frozen = True
+        kill_group(self.path)
+
+    def thaw(self) -> None:
+        """Ready for the next command."""
+        if self._frozen:
+            _freeze(self.path, False)
+            self._frozen = False
 
     def counters(self) -> dict[str, int | None]:
         """What the kernel counted for this command; None without the controller."""
-        return {"cpu_usage_us": self._cpu_usage_us() - self._cpu_before} | {
-            name: _number(self.path / file)
-            for name, file in (("memory_peak_bytes", "memory.peak"), ("pids_peak", "pids.peak"))
-        }
+        used: dict[str, int | None] = dict.fromkeys(_PEAKS)
+        used |= {name: _number(path) for name, path in self._peaks.items()}
+        used["cpu_usage_us"] = self._cpu_usage_us() - self._cpu_before
+        return used
 
     def _cpu_usage_us(self) -> int:
         first = os.pread(self._stat, 64, 0).split(b"\n", 1)[0]
         return int(first.split()[1])
 
-    def remove(self) -> bool:
-        """Give the group back to the kernel. False while it is not empty."""
-        for descriptor in (self._procs, self._events, self._stat):
+    def close(self) -> None:
+        """Close our descriptors. The group stays until it is removed."""
+        for descriptor in (self._threads, self._home, self._events, self._stat):
             os.close(descriptor)
-        return remove_group(self.path)
 
 
-def _pids(group: Path) -> list[int]:
-    return [int(line) for line in _lines(group / "cgroup.procs")]
+class _Entered:
+    """This thread in a lane. The way back is taken whatever happens inside."""
+
+    __slots__ = ("_home", "_lane")
+
+    def __init__(self, lane: int, home: int) -> None:
+        self._lane, self._home = lane, home
+
+    def __enter__(self) -> None:
+        os.pwrite(self._lane, b"0", 0)
+
+    def __exit__(self, *_: object) -> None:
+        os.pwrite(self._home, b"0", 0)
 
 
 def _number(path: Path) -> int | None:
@@ -161,10 +208,19 @@ def _number(path: Path) -> int | None:
         return None
 
 
+def _freeze(group: Path, frozen: bool) -> None:
+    with contextlib.suppress(OSError):  # gone already
+        (group / "cgroup.freeze").write_text("1" if frozen else "0")
+
+
 def kill_group(path: Path) -> None:
-    """Kill everything below a group, of whomever it was. A group that is gone is fine."""
-    with contextlib.suppress(OSError):
-        (path / "cgroup.kill").write_text("1")
+    """Freeze everything below a group and kill what is listed: one round. A group that is gone is fine."""
+    _freeze(path, True)
+    own = {int(name) for name in os.listdir("/proc/self/task")}
+    for thread in _threads(path):
+        if thread not in own:  # one of ours that could not step out of a lane must not take us all with it
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(thread, signal.SIGKILL)
 
 
 def group_populated(path: Path) -> bool:
@@ -172,7 +228,13 @@ def group_populated(path: Path) -> bool:
 
 
 def group_members(path: Path) -> list[int]:
-    return [pid for folder, _, _ in os.walk(path) for pid in _pids(Path(folder))]
+    """Processes below a group, each once."""
+    leaders = (group_leader(thread) for thread in _threads(path))
+    return list(dict.fromkeys(pid for pid in leaders if pid is not None))
+
+
+def _threads(path: Path) -> list[int]:
+    return [int(line) for folder, _, _ in os.walk(path) for line in _lines(Path(folder) / "cgroup.threads")]
 
 
 def remove_group(path: Path) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from anyio import to_thread
 
+from ..lease import this_process
 from ..messages import Command
 from . import cgroup
 from .cgroup import Lane
@@ -32,8 +34,20 @@ class Hold(Protocol):
         """Whether this hold cannot have missed a process."""
         ...
 
+    def entered(self) -> AbstractContextManager[None]:
+        """The command is to be started inside this block, by this thread, without a pause."""
+        ...
+
+    def started(self, pid: int) -> None:
+        """The command was started, and this is its main process."""
+        ...
+
     def after_exit(self) -> tuple[int, ...]:
         """The main process was collected: who is left, as far as that is known without a search."""
+        ...
+
+    def vacant(self) -> bool:
+        """After `after_exit`: True if nothing is known to be left. Costs no search."""
         ...
 
     def counters(self) -> dict[str, int | None] | None: ...
@@ -61,8 +75,8 @@ class Containment(Protocol):
     notes: tuple[str, ...]
     group: Path | None
 
-    def hold(self, command: Command, pid: int) -> Hold:
-        """Take hold of a process that was just started, before it can have done much."""
+    def hold(self, command: Command) -> Hold:
+        """Be ready to hold a command that is about to be started. Raises `OSError` when that cannot be."""
         ...
 
     def kill_now(self) -> None:
@@ -75,44 +89,46 @@ class Containment(Protocol):
 
 
 class _CgroupHold:
-    def __init__(self, owner: CgroupContainment, lane: Lane, stray: Tree | None) -> None:
+    proven = True
+
+    def __init__(self, owner: CgroupContainment, lane: Lane) -> None:
         self._owner = owner
         self._lane = lane
-        self._stray = stray
-        """A search beside the group, where the placement is not proven to precede the first fork."""
+        self._main: int | None = None
+        self._killed = False
 
-    @property
-    def proven(self) -> bool:
-        return self._stray is None
+    def entered(self) -> AbstractContextManager[None]:
+        return self._lane.entered()
+
+    def started(self, pid: int) -> None:
+        self._main = pid
+        self._owner.started(pid)
 
     def after_exit(self) -> tuple[int, ...]:
-        if self._stray is not None:
-            self._stray.root = None
         return tuple(self._lane.members()) if self._lane.populated() else ()
+
+    def vacant(self) -> bool:
+        return not self._lane.populated()
 
     def counters(self) -> dict[str, int | None]:
         return self._lane.counters()
 
     async def members(self) -> list[ProcessFacts]:
-        inside = [facts for pid in self._lane.members() if (facts := read_facts(pid)) and facts.alive]
-        if self._stray is None:
-            return inside
-        known = {facts.pid for facts in inside}
-        found = await to_thread.run_sync(self._stray.members)
-        return inside + [facts for facts in found if facts.pid not in known]
+        return [facts for pid in self._lane.members() if (facts := read_facts(pid)) and facts.alive]
 
     async def kill(self) -> None:
+        self._killed = True
         self._lane.kill()
-        if self._stray is not None:
-            await to_thread.run_sync(self._stray.kill_round)
 
     async def empty(self) -> bool:
         if self._lane.populated():
             return False
-        return self._stray is None or await to_thread.run_sync(self._stray.proven_empty)
+        if self._killed:
+            self._owner.collect_orphans()
+        return True
 
     def release(self) -> None:
-        self._owner.give_back(self._lane)
+        self._owner.give_back(self._lane, self._main)
 
 
 class CgroupContainment:
@@ -122,58 +138,87 @@ class CgroupContainment:
     exact = True
     notes: tuple[str, ...] = ()
 
-    def __init__(self, parent: Path, run_id: str) -> None:
-        self._run_id = run_id
-        self.group: Path | None = parent / f"{cgroup.PREFIX}{run_id}"
-        self._path = self.group
-        self._path.mkdir()
-        self._free: list[Lane] = []
+    def __init__(self, home: Path, run_id: str) -> None:
+        self._home = home
+        self._path = home / cgroup.group_name(run_id, this_process())
+        self.group: Path | None = self._path
+        cgroup.make_threaded(self._path)
+        self._closed = False
         self._made = 0
+        self._free: list[Lane] = []
+        self._used: set[Lane] = set()
+        self._mains: set[int] = set()
+        self._adopts = os.getpid() == 1 or is_subreaper()
 
-    def hold(self, command: Command, pid: int) -> Hold:
+    def hold(self, command: Command) -> Hold:
         lane = self._free.pop() if self._free else self._new_lane()
-        if lane.place(pid):
-            return _CgroupHold(self, lane, None)
-        return _CgroupHold(self, lane, Tree(command_marks(self._run_id, [command.cmd_id]), pid))
+        self._used.add(lane)
+        return _CgroupHold(self, lane)
 
     def _new_lane(self) -> Lane:
         self._made += 1
-        return Lane(self._path / f"lane-{self._made}")
+        return Lane(self._path / f"lane-{self._made}", self._home)
 
-    def give_back(self, lane: Lane) -> None:
-        self._free.append(lane)
+    def started(self, pid: int) -> None:
+        self._mains.add(pid)
+
+    def give_back(self, lane: Lane, main: int | None) -> None:
+        """Use the lane again, unless somebody still lives in it."""
+        self._used.discard(lane)
+        self._mains.discard(main or 0)
+        if self._closed or lane.populated():
+            lane.close()
+        else:
+            lane.thaw()
+            self._free.append(lane)
+        if self._closed and not self._used:
+            cgroup.remove_group(self._path)
+
+    def collect_orphans(self) -> None:
+        """Whoever lost its parent and became our child is collected by nobody else."""
+        if self._adopts:
+            cgroup.collect_zombies(self._path, self._mains)
 
     def kill_now(self) -> None:
-        cgroup.kill_group(self._path)
+        # Lane by lane: what is killed is frozen, and the next command must not be born so.
+        for lane in self._used:
+            lane.kill()
 
     def close(self) -> bool:
+        self.collect_orphans()
         for lane in self._free:
-            lane.remove()
+            lane.close()
         self._free.clear()
+        self._closed = True
         return cgroup.remove_group(self._path)
 
 
 class WalkHold:
-    """Found by looking. Without `pid`, a search for what finished commands may have left."""
+    """Found by looking; before a start, or without one, by the mark alone."""
 
-    def __init__(self, tree: Tree, pid: int | None = None) -> None:
+    proven = False
+
+    def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._pid = pid
+        self._vacant = False
 
-    @property
-    def proven(self) -> bool:
-        return False
+    def entered(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def started(self, pid: int) -> None:
+        self._tree.root = pid
 
     def after_exit(self) -> tuple[int, ...]:
         """A search only if the process group still has members; while it has, its number is ours."""
-        try:
-            os.killpg(self._pid or 0, 0)
-        except OSError:
-            self._tree.root = None
-            return ()
-        left = tuple(facts.pid for facts in self._tree.members())
+        left: tuple[int, ...] = ()
+        if self._tree.root is not None and _group_exists(self._tree.root):
+            left = tuple(facts.pid for facts in self._tree.members())
         self._tree.root = None
+        self._vacant = not left
         return left
+
+    def vacant(self) -> bool:
+        return self._vacant
 
     def counters(self) -> None:
         return None
@@ -191,6 +236,16 @@ class WalkHold:
         pass
 
 
+def _group_exists(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 class WalkContainment:
     """Marks in the environment, sessions and parents; as subreaper where this process is one."""
 
@@ -205,11 +260,12 @@ class WalkContainment:
             "its parent at once can be missed",
         )
 
-    def hold(self, command: Command, pid: int) -> Hold:
-        return WalkHold(Tree(command_marks(self._run_id, [command.cmd_id]), pid), pid)
+    def hold(self, command: Command) -> Hold:
+        return WalkHold(Tree(command_marks(self._run_id, [command.cmd_id])))
 
     def kill_now(self) -> None:
-        Tree(run_marks(self._run_id)).kill_round()
+        # The commands' main processes are ours too, and their ends are for `Process` to see.
+        Tree(run_marks(self._run_id), collects=False).kill_round()
 
     def close(self) -> bool:
         return True

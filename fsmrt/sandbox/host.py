@@ -6,20 +6,18 @@ What it does promise is that processes end: each command is held by the stronges
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 import anyio
 from anyio import to_thread
 
-from ..errors import SandboxLost
+from ..errors import SandboxLost, SpawnFailed
 from ..limits import cleanup
-from ..messages import Command, Ended, Exit, SandboxFacts
+from ..messages import ChildrenLive, Command, Ended, Exit, SandboxFacts
 from . import terminal
-from .base import TERM_GRACE, Sink, WaitOutcome
+from .base import DRAIN_SECONDS, TERM_GRACE, Sink, WaitOutcome
 from .containment import Containment, Hold, WalkHold, strongest, terminate
 from .process import Process
 from .procfs import ProcessFacts, age_seconds, command_line
@@ -27,6 +25,9 @@ from .walk import Tree, command_marks
 
 PROOF_SECONDS = 5.0
 """How long killed processes may take to be gone. Only one stuck in the kernel takes longer than milliseconds."""
+
+_ROOM = 3.0
+"""For looking around on a busy machine, on top of the waits that have a bound of their own."""
 
 
 class HostCommand:
@@ -61,6 +62,12 @@ class HostCommand:
             await self._kill()
         await self._process.drain()
         self._note_exit()
+        self._process.check_sinks()
+
+    @property
+    def patience(self) -> float:
+        """Seconds `end` takes at the very most."""
+        return self._grace + PROOF_SECONDS + DRAIN_SECONDS + _ROOM
 
     def _note_exit(self) -> None:
         left = self._hold.after_exit()
@@ -89,12 +96,14 @@ class HostCommand:
             pause = min(2 * pause, 0.05)
 
 
-class _Background:
-    """What a finished command left running, and until when it may."""
+class _Held:
+    """A command of which processes may still be there, and when what is left of it has to go."""
 
     def __init__(self, command: Command, hold: Hold) -> None:
         self.command = command
         self.hold = hold
+        self.live: ChildrenLive | None = None
+        """None while the command itself is running."""
 
 
 class HostSandbox:
@@ -105,7 +114,7 @@ class HostSandbox:
         self._grace = grace
         self._containment: Containment | None = None
         self._closed = False
-        self._background: list[_Background] = []
+        self._held: list[_Held] = []
         self._unproven: list[Command] = []
         """Commands that ended by themselves, of which a stray child may have escaped the hold."""
 
@@ -128,42 +137,76 @@ class HostSandbox:
 
     @asynccontextmanager
     async def command(self, command: Command, stdout: Sink, stderr: Sink) -> AsyncIterator[HostCommand]:
-        containment = self._started()
-        with Process(command, stdout, stderr) as process:
-            hold = _hold_or_kill(containment, command, process)
+        hold = _ready_hold(self._started(), command)
+        with self._start(hold, command, stdout, stderr) as process:
             running = HostCommand(process, hold, self._grace)
+            held = _Held(command, hold)
+            self._held.append(held)
             try:
                 with terminal.lent(command.terminal, process.pid):
                     yield running
             finally:
-                if running.exit is None:
-                    await _end_in_cleanup(running)
-                self._set_aside(running, command, hold)
+                try:
+                    if running.exit is None:
+                        await _end_in_cleanup(running)
+                finally:
+                    self._let_go(held, running)
+
+    def _start(self, hold: Hold, command: Command, stdout: Sink, stderr: Sink) -> Process:
+        try:
+            with hold.entered():
+                process = Process(command, stdout, stderr)
+        except SpawnFailed:
+            hold.release()
+            raise
+        except (SandboxLost, OSError) as error:
+            # Whatever there was is killed, but it was alive for a moment and may have had a child.
+            held = _Held(command, hold)
+            held.live = "stage"
+            self._held.append(held)
+            self._unproven.append(command)
+            raise SandboxLost(str(error)) from error
+        hold.started(process.pid)
+        return process
 
     def _started(self) -> Containment:
         if self._containment is None or self._closed:
             raise SandboxLost("the sandbox was not started, or is closed")
         return self._containment
 
-    def _set_aside(self, running: HostCommand, command: Command, hold: Hold) -> None:
-        if running.exit is None or running.exit.leftover_pids:
-            self._background.append(_Background(command, hold))
-            return
-        hold.release()
-        if not hold.proven:
-            self._unproven.append(command)
+    def _let_go(self, held: _Held, running: HostCommand) -> None:
+        if running.exit is None:  # what could not be ended is tried again with its stage
+            held.live = "stage"
+        elif not held.hold.vacant():
+            held.live = held.command.children
+        else:
+            self._forget(held)
+
+    def _forget(self, held: _Held) -> None:
+        self._held.remove(held)
+        held.hold.release()
+        if not held.hold.proven:
+            self._unproven.append(held.command)
 
     async def end_children(self, stage: str) -> Sequence[Ended]:
-        return await self._end(lambda command: command.stage == stage and command.children == "stage")
+        return await self._end(
+            [held for held in self._held if held.command.stage == stage and held.live == "stage"],
+            [one for one in self._unproven if one.stage == stage and one.children == "stage"],
+        )
 
     async def close(self, *, leave_running: bool = False) -> Sequence[Ended]:
         if self._containment is None or self._closed:
             return ()
+        ended = await self._end(
+            [held for held in self._held if not leave_running or held.live != "run"],
+            [command for command in self._unproven if not leave_running or command.children != "run"],
+        )
         if leave_running:
-            return await self._list_left()
-        ended = await self._end(lambda command: True)
-        self._containment.close()
+            ended += await self._list_left()
         self._closed = True
+        for held in [held for held in self._held if held.live is not None]:
+            self._forget(held)
+        self._containment.close()
         return ended
 
     def kill_now(self) -> None:
@@ -172,56 +215,68 @@ class HostSandbox:
             self._containment.kill_now()
 
     async def _list_left(self) -> list[Ended]:
-        holds = [background.hold for background in self._background]
-        return [_ended(facts, "left_running") for hold in holds for facts in await hold.members()]
+        holds = [held.hold for held in self._held]
+        if self._unproven:
+            holds.append(self._search(self._unproven))
+        left = {facts.pid: facts for hold in holds for facts in await hold.members()}
+        return [_ended(facts, "left_running") for facts in left.values()]
 
-    async def _end(self, concerns: Callable[[Command], bool]) -> list[Ended]:
+    async def _end(self, helds: Sequence[_Held], strays: Sequence[Command]) -> list[Ended]:
+        """All at once: one grace for everybody, however many do not listen."""
         ended: list[Ended] = []
-        for background in [b for b in self._background if concerns(b.command)]:
-            ended += await _end_tree(background.hold, self._grace)
-            background.hold.release()
-            self._background.remove(background)
-        strays = [command for command in self._unproven if concerns(command)]
-        if strays:
-            self._unproven = [command for command in self._unproven if not concerns(command)]
-            marks = command_marks(self._run_id, (command.cmd_id for command in strays))
-            ended += await _end_tree(WalkHold(Tree(marks)), self._grace)
+        async with anyio.create_task_group() as group:
+            for held in helds:
+                group.start_soon(self._end_held, held, ended)
+            if strays:
+                group.start_soon(self._end_strays, strays, ended)
         return ended
 
+    async def _end_held(self, held: _Held, ended: list[Ended]) -> None:
+        ended += (what_became := await _end_tree(held.hold, self._grace))
+        leaked = any(one.how == "leaked" for one in what_became)
+        if not leaked and held.live is not None and held in self._held:
+            self._forget(held)
 
-def _hold_or_kill(containment: Containment, command: Command, process: Process) -> Hold:
+    async def _end_strays(self, strays: Sequence[Command], ended: list[Ended]) -> None:
+        ended += await _end_tree(self._search(strays), self._grace)
+        self._unproven = [command for command in self._unproven if command not in strays]
+
+    def _search(self, commands: Sequence[Command]) -> Hold:
+        return WalkHold(Tree(command_marks(self._run_id, (command.cmd_id for command in commands))))
+
+
+def _ready_hold(containment: Containment, command: Command) -> Hold:
     try:
-        return containment.hold(command, process.pid)
+        return containment.hold(command)
     except OSError as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        process.collect_now()
-        raise SandboxLost(f"a started command could not be held: {error.strerror}") from error
+        raise SandboxLost(f"no control group could be made for {command.cmd_id}: {error.strerror}") from error
 
 
 async def _end_in_cleanup(running: HostCommand) -> None:
     """End what was interrupted. What cannot be ended stays with the sandbox, whose `close` reports it."""
-    with cleanup(), suppress(SandboxLost):
+    with cleanup(running.patience), suppress(SandboxLost):
         await running.end()
 
 
 async def _end_tree(hold: Hold, grace: float) -> list[Ended]:
-    first = await hold.members()
-    if not first:
+    # Not "nobody is listed": whoever hands its life on from child to child may be missing from a list.
+    if await hold.empty():
         return []
-    described = await to_thread.run_sync(lambda: {facts.pid: command_line(facts.pid) for facts in first})
+    found = {facts.pid: facts for facts in await hold.members()}
+    described = await to_thread.run_sync(lambda: {pid: command_line(pid) for pid in found})
     if grace > 0:
-        terminate(first)
+        terminate([*found.values()])
         await _empty_within(hold, grace, kill=False)
     stubborn = {facts.pid for facts in await hold.members()}
-    leaked = set() if await _empty_within(hold, PROOF_SECONDS, kill=True) else stubborn
+    gone = await _empty_within(hold, PROOF_SECONDS, kill=True)
+    left = {} if gone else {facts.pid: facts for facts in await hold.members()}
     return [
         _ended(
             facts,
-            "leaked" if facts.pid in leaked else "killed" if facts.pid in stubborn else "terminated",
-            described[facts.pid],
+            "leaked" if facts.pid in left else "killed" if facts.pid in stubborn else "terminated",
+            described.get(facts.pid),
         )
-        for facts in first
+        for facts in (found | left).values()
     ]
 
 

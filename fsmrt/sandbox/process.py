@@ -8,10 +8,12 @@ collected by `wait4`, which also tells what it used.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import resource
 import select
+import signal
 import subprocess
 import time
 from types import TracebackType
@@ -36,7 +38,9 @@ class _Stream:
     """Our end of one output pipe."""
 
     def __init__(self, sink: Sink) -> None:
-        self.sink = sink
+        self._sink: Sink | None = sink
+        self.failure: Exception | None = None
+        """What the sink raised, until somebody has raised it again."""
         self.total = 0
         self.reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.reader, False)
@@ -61,11 +65,20 @@ class _Stream:
                 return True
             if not data:
                 return False
-            self.sink.write(data)
+            self._keep(data)
             self._count(len(data))
             if len(data) < _READ_SIZE and not to_the_end:
                 return True  # most likely empty now; the next look costs less than a refused read
         return True
+
+    def _keep(self, data: bytes) -> None:
+        """A sink that failed gets nothing more. Reading goes on, or a full disk would keep us from the end."""
+        if self._sink is None:
+            return
+        try:
+            self._sink.write(data)
+        except Exception as error:
+            self._sink, self.failure = None, error
 
     def _count(self, size: int) -> None:
         before, self.total = self.total, self.total + size
@@ -80,23 +93,38 @@ class Process:
     def __init__(self, command: Command, stdout: Sink, stderr: Sink) -> None:
         self.command = command
         self.drain_cut = False
-        self._streams = () if command.terminal else (_Stream(stdout), _Stream(stderr))
+        self._streams: list[_Stream] = []
+        self._open: dict[int, _Stream] = {}
         self._epoll: select.epoll | None = None
         self._pidfd = -1
         self._status: int | None = None
+        self._status_lost = False
         self._usage: Usage | None = None
         self.started = time.monotonic()
         self.seconds = 0.0
         try:
+            self._prepare(() if command.terminal else (stdout, stderr))
             self._popen = self._spawn()
             self.pid = self._popen.pid
             self._watch()
+        except OSError as error:
+            self.close()
+            raise SandboxLost(f"a command could not be watched: {error.strerror}") from error
         except BaseException:
             self.close()
             raise
         finally:
             for stream in self._streams:
                 stream.close_writer()
+
+    def _prepare(self, sinks: tuple[Sink, ...]) -> None:
+        """All that can be made before there is a process to lose."""
+        for sink in sinks:
+            self._streams.append(_Stream(sink))
+        self._epoll = select.epoll()
+        self._open = {stream.reader: stream for stream in self._streams}
+        for reader in self._open:
+            self._epoll.register(reader, select.EPOLLIN)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         out, err = (stream.writer for stream in self._streams) if self._streams else (None, None)
@@ -113,14 +141,23 @@ class Process:
             )
         except OSError as error:
             raise SpawnFailed(self.command.argv[0], error) from error
+        except ValueError as error:  # a NUL byte, or a name no variable can have
+            raise SpawnFailed(self.command.argv[0], OSError(errno.EINVAL, str(error))) from error
 
     def _watch(self) -> None:
-        self._pidfd = os.pidfd_open(self.pid)
-        self._epoll = select.epoll()
-        self._epoll.register(self._pidfd, select.EPOLLIN)
-        self._open = {stream.reader: stream for stream in self._streams}
-        for reader in self._open:
-            self._epoll.register(reader, select.EPOLLIN)
+        assert self._epoll is not None
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+            self._epoll.register(self._pidfd, select.EPOLLIN)
+        except OSError:
+            self._kill_unwatched()
+            raise
+
+    def _kill_unwatched(self) -> None:
+        # What it may have forked in these microseconds carries its mark, and is looked for by it.
+        os.killpg(self.pid, signal.SIGKILL)
+        self._popen.kill()
+        self._popen.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +179,7 @@ class Process:
 
     @property
     def exited(self) -> bool:
-        return self._status is not None
+        return self._status is not None or self._status_lost
 
     @property
     def printed(self) -> int:
@@ -151,13 +188,26 @@ class Process:
 
     async def wait(self) -> WaitOutcome:
         """Until the process has ended and its output is drained, or it printed more than it may."""
-        limit = self.command.output_bytes
         while not self.exited:
             await self._turn()
-            if limit is not None and self.printed > limit:
+            self.check_sinks()
+            if self._printed_too_much:
                 return "output_limit"
         await self.drain()
-        return "exited"
+        self.check_sinks()
+        return "output_limit" if self._printed_too_much else "exited"
+
+    @property
+    def _printed_too_much(self) -> bool:
+        limit = self.command.output_bytes
+        return limit is not None and self.printed > limit
+
+    def check_sinks(self) -> None:
+        """Raise what a sink raised meanwhile. Each failure is raised once."""
+        for stream in self._streams:
+            if stream.failure is not None:
+                failure, stream.failure = stream.failure, None
+                raise failure
 
     async def wait_until(self, deadline: float) -> bool:
         """Pump until the process has ended or the loop's clock passes `deadline`; True if it ended."""
@@ -171,6 +221,8 @@ class Process:
         for reader in [*self._open]:
             if not self._open[reader].pump(to_the_end=True):
                 self._forget(reader)
+        if not self._open:
+            return
         with anyio.CancelScope(deadline=anyio.current_time() + seconds):
             while self._open:
                 await self._turn()
@@ -203,22 +255,29 @@ class Process:
             return True
         try:
             pid, status, used = os.wait4(self.pid, os.WNOHANG)
-        except ChildProcessError as error:
-            # Somebody else in this process collected our child, or SIGCHLD is ignored: the status is gone.
+        except ChildProcessError:
+            # Somebody else in this program collected our child, or SIGCHLD is ignored: the status is gone.
             self._popen.returncode = -1
-            raise SandboxLost(f"the exit status of process {self.pid} was taken by somebody else") from error
+            self._status_lost = True
+            self._stop_watching()
+            return True
         if pid == 0:
             return False
         self._status = status
         self._popen.returncode = os.waitstatus_to_exitcode(status)
         self.seconds = time.monotonic() - self.started
         self._usage = _usage(used)
-        if self._epoll is not None and not self._epoll.closed and self._pidfd >= 0:
-            self._epoll.unregister(self._pidfd)
+        self._stop_watching()
         return True
 
+    def _stop_watching(self) -> None:
+        if self._epoll is not None and not self._epoll.closed and self._pidfd >= 0:
+            self._epoll.unregister(self._pidfd)
+
     def exit(self, *, leftover: tuple[int, ...], cgroup: dict[str, int | None] | None) -> Exit:
-        """The facts of the end. Only after the process was collected."""
+        """The facts of the end, once `exited`. Raises `SandboxLost` if somebody else took the status."""
+        if self._status_lost:
+            raise SandboxLost(f"the exit status of process {self.pid} was taken by somebody else")
         if self._status is None:
             raise SandboxLost(f"process {self.pid} has not ended")
         signaled = os.WIFSIGNALED(self._status)

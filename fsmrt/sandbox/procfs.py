@@ -72,23 +72,23 @@ def age_seconds(start_ticks: int) -> float:
     return max(0.0, uptime - start_ticks / _CLOCK_TICKS)
 
 
-def child_pids(pid: int) -> list[int]:
-    """Direct children right now, zombies included."""
-    return [int(word) for word in _read(f"/proc/{pid}/task/{pid}/children", size=1 << 16).split()]
+def child_pids() -> list[int]:
+    """Children of this program, whichever thread is their parent."""
+    threads = (f"/proc/self/task/{thread}/children" for thread in os.listdir("/proc/self/task"))
+    return [int(word) for path in threads for word in _read(path, size=1 << 16).split()]
 
 
-def has_waited_for_children(pid: int) -> bool:
-    """Whether the process ever collected a child: then it forked, though no child may be left to see."""
-    raw = _read(f"/proc/{pid}/stat")
-    if not raw:
-        return False
-    # Page faults of collected children (field 11 of the line): no process starts without one.
-    return int(raw.rpartition(b")")[2].split()[8]) > 0
+def group_leader(thread: int) -> int | None:
+    """The process a thread belongs to, or None if it is gone."""
+    for line in _read(f"/proc/{thread}/status").splitlines():
+        if line.startswith(b"Tgid:"):
+            return int(line[5:])
+    return None
 
 
 def last_pid() -> bytes:
     """The pid handed out last in our namespace: if it moved, somebody forked meanwhile."""
-    return _read("/proc/loadavg").rsplit(b" ", 1)[-1]
+    return _read("/proc/loadavg", size=256).rsplit(b" ", 1)[-1].rstrip()
 
 
 def _read(path: str, size: int = 4096) -> bytes:

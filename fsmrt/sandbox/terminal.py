@@ -16,13 +16,18 @@ def available() -> bool:
 
 @contextmanager
 def lent(wanted: bool, group: int) -> Iterator[None]:
-    """Make process group `group` the foreground of our terminal for the duration of the block."""
-    if not wanted or not available():
+    """Make process group `group` the foreground of our terminal for the duration of the block.
+
+    Nothing is lent where there is no terminal, or where it is not ours: then we are in the background ourselves.
+    """
+    if not wanted or not available() or os.tcgetpgrp(sys.stdin.fileno()) != os.getpgrp():
         yield
         return
     terminal = sys.stdin.fileno()
     mine = os.getpgrp()
     os.tcsetpgrp(terminal, group)
+    # Whoever read from the terminal before it was theirs was stopped for it, and would stay so.
+    os.killpg(group, signal.SIGCONT)
     try:
         yield
     finally:

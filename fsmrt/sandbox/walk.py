@@ -7,7 +7,7 @@ session and loses its parent between two looks is missed. As a subreaper (the co
 the parent of such orphans and still see them.
 
 Ending stops what was found before it kills, so that a moving target stands still for the next look, and
-counts as proof only two clean looks between which nobody on the machine forked.
+counts as proof two clean looks between which nobody on the machine forked, or, where somebody always does, ten.
 
 A look costs milliseconds on a busy machine: call it from a worker thread.
 """
@@ -24,6 +24,9 @@ from .procfs import ProcessFacts, all_facts, environment_of, last_pid, read_fact
 RUN_VARIABLE = "FSMRT_RUN"
 COMMAND_VARIABLE = "FSMRT_COMMAND"
 
+ENOUGH_LOOKS = 10
+"""Clean looks in a row that count as proof although somebody, most likely a stranger, forks all the time."""
+
 
 def run_marks(run_id: str) -> frozenset[bytes]:
     """The mark of every process of a run."""
@@ -38,8 +41,12 @@ def command_marks(run_id: str, cmd_ids: Iterable[str]) -> frozenset[bytes]:
 class Tree:
     """The processes that carry one of `marks`, their session mates while `root` lives, and their descendants."""
 
-    def __init__(self, marks: frozenset[bytes], root: int | None = None) -> None:
+    def __init__(self, marks: frozenset[bytes], root: int | None = None, *, collects: bool = True) -> None:
         self._marks = marks
+        self._collects = collects
+        """Whether zombies among the members that are our children are collected. Never the root."""
+        self._clean_looks = 0
+        self._root_start: int | None = None
         self.root = root
         """Session leader to go by. Set to None once it was collected: its number may then be anybody's."""
         self._seen: dict[int, int] = {}
@@ -47,11 +54,23 @@ class Tree:
 
     def members(self) -> list[ProcessFacts]:
         """Who is alive now. Orphans that became ours and are over are collected on the way."""
-        belonging = self._with_descendants(list(all_facts()))
+        everybody = list(all_facts())
+        self._check_root(everybody)
+        belonging = self._with_descendants(everybody)
         for facts in belonging:
             self._seen[facts.pid] = facts.start_ticks
-        _collect_orphans(facts for facts in belonging if facts.pid != self.root)
-        return [facts for facts in belonging if facts.alive]
+        if self._collects:
+            _collect_orphans(facts for facts in belonging if facts.pid != self.root)
+        alive = [facts for facts in belonging if facts.alive]
+        self._clean_looks = 0 if alive else self._clean_looks + 1
+        return alive
+
+    def _check_root(self, everybody: list[ProcessFacts]) -> None:
+        """Forget a root whose number went to somebody else: it was collected, and so was its whole session."""
+        start = next((facts.start_ticks for facts in everybody if facts.pid == self.root), None)
+        self._root_start = self._root_start or start
+        if start is not None and start != self._root_start:
+            self.root = None
 
     def _with_descendants(self, everybody: list[ProcessFacts]) -> list[ProcessFacts]:
         children: dict[int, list[ProcessFacts]] = {}
@@ -84,9 +103,11 @@ class Tree:
         return not members
 
     def proven_empty(self) -> bool:
-        """Two clean looks with no fork anywhere between them."""
+        """Two clean looks with no fork anywhere between them; where the machine never rests, many clean looks."""
         before = last_pid()
-        return not self.members() and not self.members() and last_pid() == before
+        if self.members() or self.members():
+            return False
+        return last_pid() == before or self._clean_looks >= ENOUGH_LOOKS
 
 
 def _variables(pid: int) -> Iterator[bytes]:

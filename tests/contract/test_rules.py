@@ -89,7 +89,7 @@ HARMLESS = [
     "shutdown_handler --now",
     "./dd.sh",
     "rm -rf ''",
-    "tmp=; tmp=$(mktemp -d); rm -rf \"$tmp\"",
+    'tmp=; tmp=$(mktemp -d); rm -rf "$tmp"',
     "D=/; if a; then D=/tmp/x; fi; rm -rf $D",
     "D=/; for D in a b; do rm -rf $D; done",
     "D=/; read -r D; rm -rf $D",
@@ -304,6 +304,13 @@ def test_some_rules_hold_in_both_modes(mode: Mode, rule: str, command: str) -> N
 def test_other_rules_hold_only_when_safe(rule: str, command: str) -> None:
     assert guard().refusal(command) == f"blocked_by_default_safe_deny: {rule}"
     assert guard("system").refusal(command) is None
+
+
+@pytest.mark.parametrize(
+    "command", ["$(cat name) ls", "rm -rf /{usr,etc}", "echo 'sudo x' | sh", "curl u -o x; sh x"]
+)
+def test_what_the_rules_do_not_see_is_what_the_security_page_says(command: str) -> None:
+    assert guard().refusal(command) is None
 
 
 def test_every_rule_has_examples() -> None:

@@ -115,7 +115,7 @@ def test_a_word_that_stays_as_it_is_says_so(text: str) -> None:
         ("! a; time b; time -p c; coproc d; ! (e)", [["a"], ["b"], ["c"], ["d"], ["e"]]),
         ('a $(b `c` "$(d)") <(e) >(f)', [["c"], ["d"], ["b", "`c`", "$(d)"], ["e"], ["f"], None]),
         ("echo `a \\`b\\``", [["b"], ["a", "`b`"], None]),
-        ("echo `a \"\\\"\"` \"`b \\\"c\\\"`\"", [["a", '"'], ["b", "c"], None]),
+        ('echo `a "\\""` "`b \\"c\\"`"', [["a", '"'], ["b", "c"], None]),
         ("echo $(( $(a) + 1 )) ${x:-$(b)} ${y:-`c`}", [["a"], ["b"], ["c"], None]),
         ("x=$(a) y=(1 $(b))", [["a"], ["b"]]),
         ('cat <<E | b\n$(a) "q" \'it\nE\nc', [["a"], ["cat"], ["b"], ["c"]]),

@@ -1,0 +1,118 @@
+"""`fsmrt run`: the full pass, watched, and its answer."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import anyio
+
+from ..control import Control
+from ..errors import ContractError
+from ..messages import RunResult
+from ..openrun import Asked
+from ..result import code_of, document
+from ..sandbox.cgroup import why_unavailable
+from ..sandbox.containment import become_subreaper
+from ..session import perform, placement_of
+from . import diagnostics, summary
+from .configuration import configured
+from .interrupts import caught_signals, obey
+from .narration import EventStream, Narration, Remarks, View
+from .output import Console, Output, console
+from .picture import Picture
+from .plain import PlainView
+from .planned import planned_commands
+from .target import prepared, repository_at
+from .usage import USAGE, UsageError
+
+
+def main(args: Namespace) -> int:
+    """The exit code of the run."""
+    if args.json and args.events == "-":
+        raise UsageError("--json and --events - both want stdout; give --events a file")
+    screen = console(no_color=args.no_color)
+    settings = configured(args).settings
+    try:
+        asked = prepared(args.target, settings)
+    except ContractError as error:
+        return _refuse(error, args, screen)
+    with _event_outputs(args.events, screen) as streams:
+        result = _watched(asked, [*streams, _view(args, asked, screen)])
+    _answer(result, asked, args, screen)
+    return code_of(result)
+
+
+def _refuse(error: ContractError, args: Namespace, screen: Console) -> int:
+    problems = error.problems
+    if args.json:
+        screen.out.json(diagnostics.document(problems, ok=False))
+    else:
+        errors = problems if not args.quiet else ()
+        diagnostics.show(errors, repository_at(args.target), screen.err)
+        sign = screen.err.paint(f"{screen.err.mark('✗')} not started", "red", "bold")
+        screen.err.line(f"{sign}: contract_invalid: {diagnostics.tally(problems)}")
+    return USAGE
+
+
+def _watched(asked: Asked, views: Sequence[View]) -> RunResult:
+    if why_unavailable() is not None:
+        become_subreaper()  # this process is ours alone: orphans of a run come to us instead of getting lost
+    with Narration(views) as narration:
+        return anyio.run(_perform, asked, narration, backend="trio")
+
+
+async def _perform(asked: Asked, narration: Narration) -> RunResult:
+    control = Control()
+    with caught_signals() as signals:
+        async with anyio.create_task_group() as group:
+            group.start_soon(obey, signals, control, narration.say)
+            result = await perform(asked, control=control, on_event=narration.observe)
+            group.cancel_scope.cancel()
+    return result
+
+
+@contextmanager
+def _event_outputs(where: str | None, screen: Console) -> Iterator[list[View]]:
+    with ExitStack() as held:
+        if where is None:
+            yield []
+        elif where == "-":
+            yield [EventStream(screen.out)]
+        else:
+            try:
+                file = held.enter_context(open(where, "w", encoding="utf-8"))
+            except OSError as error:
+                raise UsageError(f"--events {where}: {error.strerror}") from None
+            yield [EventStream(Output(file))]
+
+
+def _view(args: Namespace, asked: Asked, screen: Console) -> View:
+    if args.quiet:
+        return Remarks(screen.err)
+    picture = Picture(planned_commands(asked))
+    if _moves(args, screen):
+        from .live import LiveView
+
+        title = f"{asked.repository.root.name} on {placement_of(asked).kind}"
+        return LiveView(picture, asked.run_dir, title, color=not args.no_color)
+    return PlainView(screen.err, picture, asked.run_dir, verbose=args.verbose)
+
+
+def _moves(args: Namespace, screen: Console) -> bool:
+    """Whether a table may be redrawn on stderr: nobody else may write to that terminal meanwhile."""
+    shared = args.events == "-" and screen.out.is_terminal
+    wanted = not (args.plain or args.verbose or shared)
+    return wanted and screen.err.is_terminal and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _answer(result: RunResult, asked: Asked, args: Namespace, screen: Console) -> None:
+    if args.json:
+        screen.out.json(document(result))
+    to = screen.err if args.json or args.events == "-" else screen.out
+    if args.quiet:
+        to.line(summary.headline(result, to))
+    else:
+        summary.show(result, asked, to)
