@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .errors import SandboxError as SandboxError
     from .errors import SpecError as SpecError
     from .evidence.events import Event as Event
+    from .evidence.feed import Lagged as Lagged
     from .messages import RunResult as RunResult
     from .messages import StageReport as StageReport
     from .messages import TryReport as TryReport
@@ -39,6 +40,7 @@ _HOMES = {
     "Event": "evidence.events",
     "EvidenceError": "errors",
     "FsmrtError": "errors",
+    "Lagged": "evidence.feed",
     "Owner": "verdict",
     "PlatformUnsupported": "errors",
     "Problem": "contract.problems",

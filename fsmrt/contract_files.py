@@ -127,7 +127,9 @@ def script_texts(
     """The scripts of the repository that these commands of a stage execute, as text."""
     spec = STAGES.get(stage)
     workdir = repository.workdir(spec.section(pipeline).workdir if spec is not None else None)
-    for command in commands if isinstance(workdir, Path) else ():
+    if isinstance(workdir, PathProblem):
+        return
+    for command in commands:
         for script in audit(command, workdir, guard=guard, read=repository.read_script).scripts:
             content = repository.read_script(script)
             if content is not None:

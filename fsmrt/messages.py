@@ -170,8 +170,6 @@ class StageOrder(Message, frozen=True, kw_only=True):
     """What later stages get in their environment if this one passes."""
     guarded: bool = True
     """Whether the command rules apply. Off only for commands fsmrt wrote itself."""
-    keep_going: bool = False
-    """Whether a failed command lets the next one run."""
     terminal: bool = False
     due: bool = True
     """Whether there is anything to perform. A bootstrap may have no commands and still add to the environment."""

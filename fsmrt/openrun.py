@@ -43,7 +43,7 @@ from .contract_files import (
     script_texts,
 )
 from .control import Control
-from .errors import EvidenceWriteFailed, SandboxError
+from .errors import EvidenceError, EvidenceWriteFailed, SandboxError
 from .evidence.events import Event
 from .evidence.filesystem import may_be_credential
 from .evidence.folder import RunFolder
@@ -54,7 +54,7 @@ from .evidence.redaction import Redactor, load_or_create_key
 from .evidence.scratch import ScratchKeeper
 from .evidence.treewatch import TreeWatch
 from .lease import HeldLease, Lease, hold, this_process
-from .limits import cleanup
+from .limits import CLOSE_GRACE, cleanup
 from .messages import (
     Checkpoint,
     KeptFile,
@@ -153,12 +153,13 @@ class OpenRun:
         with ExitStack() as held:
             lease = self._hold_lease()
             held.callback(lease.release)
-            folder = self._make_folder()
-            held.callback(folder.close)
             redactor = self._make_redactor()
             await self._survey(redactor)
+            folder = self._make_folder()
+            held.callback(folder.close)
             record = self._start_record(folder, redactor)
             held.callback(record.close)
+            self._control.attach_feed(record.feed)
             result = await self._recorded(record, lease)
         return result  # noqa: RET504 -- an exit stack may swallow exceptions, so the block may not return
 
@@ -226,9 +227,15 @@ class OpenRun:
             self._warnings.append(f"secret_too_short: {name} is too short to be found again in what is kept")
         return Redactor(
             secret_values(passed, settings.secrets),
-            key=load_or_create_key(self._state),
+            key=self._redaction_key(),
             mode=settings.redaction,
         )
+
+    def _redaction_key(self) -> bytes:
+        try:
+            return load_or_create_key(self._state)
+        except (EvidenceError, OSError) as error:
+            raise Unopened(Reason.PREFLIGHT_FAILED, f"the redaction key cannot be used: {error}") from error
 
     async def _survey(self, redactor: Redactor) -> None:
         """What the target is, before anything of it runs."""
@@ -388,8 +395,13 @@ class OpenRun:
                     await self._begin(address)
                     await supervisor.perform()
             finally:
+                with cleanup(2 * CLOSE_GRACE):
+                    await self._sandbox.close(leave_running=supervisor.leaves_running)
                 with cleanup():
-                    result = await self._conclude(supervisor, record, recorder)
+                    self._warnings += await to_thread.run_sync(self._hints, supervisor.reports)
+                result = self._answer(supervisor, record)
+                with cleanup():
+                    result = await self._write_end(result, supervisor, record, recorder)
         return result
 
     @property
@@ -483,26 +495,30 @@ class OpenRun:
 
     # The end
 
-    async def _conclude(self, supervisor: Supervisor, record: RunRecord, recorder: Recorder) -> RunResult:
-        self._timings["stages_ms"] = round(sum(report.seconds for report in supervisor.reports) * 1000, 3)
-        self._timings["total_ms"] = self._elapsed_ms()
-        failed = [report for report in supervisor.reports if not report.ok]
-        hints = await to_thread.run_sync(self._hints, failed) if failed else []
-        result = self._answer(supervisor, record, hints)
+    async def _write_end(
+        self, result: RunResult, supervisor: Supervisor, record: RunRecord, recorder: Recorder
+    ) -> RunResult:
+        """Close the record. The answer is another one if that fails: a number nobody can look up is none."""
+        failure = recorder.failure
         await self._keep(f"{ATTEMPT}/reaped.json", pretty({"processes": supervisor.ended}))
         if supervisor.defect is not None:
             await self._keep("runner_error.txt", supervisor.defect.encode())
         await self._keep("verdict.json", pretty(_verdict_file(result)), replace=True)
         await self._keep("health.json", pretty(self._health(record, recorder)))
         await self._address.ask(Checkpoint())
+        if recorder.failure is not failure:
+            failure, result = recorder.failure, self._answer(supervisor, record)
+            await self._keep("verdict.json", pretty(_verdict_file(result)), replace=True)
         await self._address.tell(Note(type="run_finished", data=_finished(result)))
         await self._address.ask(Checkpoint(final=True))
-        return result
+        return result if recorder.failure is failure else self._answer(supervisor, record)
 
     async def _keep(self, path: str, data: bytes, *, replace: bool = False) -> None:
         await self._address.tell(KeptFile(path=path, data=data, replace=replace))
 
-    def _answer(self, supervisor: Supervisor, record: RunRecord, hints: Iterable[str]) -> RunResult:
+    def _answer(self, supervisor: Supervisor, record: RunRecord) -> RunResult:
+        self._timings["stages_ms"] = round(sum(report.seconds for report in supervisor.reports) * 1000, 3)
+        self._timings["total_ms"] = self._elapsed_ms()
         reports = [*supervisor.reports, *supervisor.closing_reports]
         ending = Ending(
             stop_reason=self._control.reason,
@@ -517,11 +533,7 @@ class OpenRun:
             target=self._target,
             sandbox=self._sandbox.facts,
             reports=reports,
-            warnings=[
-                *self._warnings,
-                *(text for report in reports for text in report.warnings),
-                *hints,
-            ],
+            warnings=[*self._warnings, *(text for report in reports for text in report.warnings)],
             ended=supervisor.ended,
             timings=self._timings,
             attempt_dir=record.path / ATTEMPT,
@@ -538,12 +550,14 @@ class OpenRun:
             dirty=self._git.dirty,
         )
 
-    def _hints(self, failed: Iterable[StageReport]) -> list[str]:
+    def _hints(self, reports: Iterable[StageReport]) -> list[str]:
         """Variables that failed stages and their scripts mention, the caller has, and commands do not get."""
         asked = self._asked
         passed = {*self._inherited, *asked.settings.operator_env}
         hints = []
-        for report in failed:
+        for report in reports:
+            if report.ok or report.stopped:
+                continue
             commands = [command.cmd for command in report.commands]
             scripts = script_texts(self._repository, asked.pipeline, report.stage, commands, self._guard)
             text = "\n".join([*commands, *scripts])

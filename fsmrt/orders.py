@@ -68,6 +68,9 @@ STAGES: Mapping[str, StageSpec] = {
 }
 """The stages of a contract; `actions` and `bootstrap` have files of their own."""
 
+TEARDOWN_SECONDS = 600
+"""Bound of a teardown whose contract sets no limit."""
+
 _KUBECTL_QUESTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("kubectl_get_nodes", ("get", "nodes", "-o", "wide")),
     ("kubectl_get_namespaces", ("get", "namespaces")),
@@ -122,9 +125,9 @@ class OrderBook:
         return self._pipeline.deploy.teardown_policy
 
     @property
-    def teardown_seconds(self) -> float | None:
-        """The contract's bound of a stage, which bounds teardown too."""
-        return self.limits.max_total_seconds
+    def teardown_seconds(self) -> int:
+        """How long teardown may take in all: never without a bound, also where the contract sets none."""
+        return self.limits.max_total_seconds or TEARDOWN_SECONDS
 
     def order(self, stage: str, so_far: Sequence[StageReport]) -> StageOrder:
         """The order for one stage of the forward part, given the reports of those before it."""
@@ -136,7 +139,12 @@ class OrderBook:
 
     def teardown(self, so_far: Sequence[StageReport]) -> StageOrder:
         """Teardown is not bound by the run's deadline, and never repeats a command."""
-        return self._contract_order(TEARDOWN, so_far, run_deadline=None)
+        order = self._contract_order(TEARDOWN, so_far, run_deadline=None)
+        total = self.teardown_seconds
+        bounded = msgspec.structs.replace(
+            order.limits, stage_seconds=total, stage_limit=f"max_total_seconds_exceeded: {total}"
+        )
+        return msgspec.structs.replace(order, limits=bounded)
 
     def _contract_order(
         self, stage: str, so_far: Sequence[StageReport], *, run_deadline: float | None
@@ -345,7 +353,6 @@ class OrderBook:
             env=self._env({}, so_far),
             limits=StageLimits(),
             guarded=False,
-            keep_going=True,
         )
 
 

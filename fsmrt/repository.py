@@ -6,6 +6,7 @@ inside the repository, of the right type. Reading follows no link that leads out
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -63,7 +64,7 @@ class Repository:
 
     def read_contract_file(self, relative: str) -> bytes | PathProblem | None:
         """The bytes of a contract file, None if there is none. Never more than the reader would accept."""
-        path = (self.root / relative).resolve()
+        path = _resolved(self.root / relative)
         if not self.inside(path):
             return PathProblem(f"{relative} leads out of the repository")
         try:
@@ -87,9 +88,11 @@ class Repository:
         return data if isinstance(data, bytes) else b""
 
     def try_lock(self) -> RepositoryLock | None:
-        """The right to run here, or None while another run has it."""
+        """The right to run here, or None while another run has it. OSError where no lock can be made."""
         folder = self.root / CONTRACT_DIR
         folder.mkdir(exist_ok=True)
+        if not self.inside(_resolved(folder)):
+            raise OSError(errno.ELOOP, f"{CONTRACT_DIR} leads out of the repository")
         descriptor = os.open(
             folder / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
         )
@@ -107,7 +110,7 @@ class Repository:
         """Where a stage's commands start: inside the repository, links resolved, existing."""
         if not raw:
             return self.root
-        path = (self.root / Path(raw).expanduser()).resolve()
+        path = _resolved(self.root / Path(raw).expanduser())
         if not self.inside(path):
             return PathProblem(f"workdir must be within repo: {path} (repo={self.root})")
         if not path.is_dir():
@@ -116,7 +119,7 @@ class Repository:
 
     def read_script(self, path: str) -> FileText | None:
         """A file for the script audit, as far as the audit reads; None if it is not a file of ours."""
-        resolved = Path(path).resolve()
+        resolved = _resolved(Path(path))
         if not self.inside(resolved) or not resolved.is_file():
             return None
         with resolved.open("rb") as file:
@@ -124,7 +127,7 @@ class Repository:
 
     def read_output(self, relative: str) -> bytes | PathProblem:
         """A file a stage was expected to write: regular, inside the repository, of bounded size."""
-        resolved = (self.root / relative).resolve()
+        resolved = _resolved(self.root / relative)
         if not self.inside(resolved):
             return PathProblem(f"metrics_outside_repo: {relative}")
         try:
@@ -151,14 +154,14 @@ class Repository:
         moved = []
         for relative in dict.fromkeys(relatives):
             source = self.root / relative
-            if self.inside(source.parent.resolve()) and (source.is_symlink() or source.exists()):
+            if self.inside(_resolved(source.parent)) and (source.is_symlink() or source.exists()):
                 moved.append(_move(source, relative, to))
         return moved
 
     def write_file(self, relative: str, content: str) -> PathProblem | None:
         """What a `write_file` action does: atomically, parents created, inside, and nothing protected."""
         path = self.root / relative
-        resolved = path.parent.resolve() / path.name
+        resolved = _resolved(path.parent) / path.name
         if not relative or not self.inside(resolved) or resolved.is_dir():
             return PathProblem(f"path_outside_repo: {relative}")
         if self._protected(resolved):
@@ -242,6 +245,11 @@ class RepositoryLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _resolved(path: Path) -> Path:
+    """The path with its links followed. One that leads in a circle stays as it is, and cannot be opened."""
+    return Path(os.path.realpath(path))
 
 
 def _read_regular(descriptor: int, relative: str) -> bytes | PathProblem:

@@ -57,12 +57,18 @@ def verdict(pipeline: Pipeline, reports: Sequence[StageReport], ending: Ending) 
         return conclusion
     cut = next((report.stage for report in reports if report.stopped), None)
     if ending.defect is not None:
-        return _instead(conclusion, Reason.RUNNER_ERROR, ending.defect.strip().splitlines()[-1], cut)
+        return _instead(conclusion, Reason.RUNNER_ERROR, _last_words(ending.defect), cut)
     if ending.stop_reason is not None:
         return _instead(conclusion, ending.stop_reason, ending.stop_message, cut)
     if ending.interrupted:
         return _instead(conclusion, Reason.CANCELLED_BY_CALLER, "the caller was cancelled", cut)
     return conclusion
+
+
+def _last_words(traceback: str) -> str:
+    """The line that names the exception; those of a group are drawn inside a frame."""
+    lines = (line.strip(" |+-") for line in reversed(traceback.splitlines()))
+    return next((line for line in lines if line), "")
 
 
 def _instead(

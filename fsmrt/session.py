@@ -9,10 +9,11 @@ run()  ->  read the contract        problems raise, before anything exists
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,6 +39,8 @@ from .settings import Settings
 from .verdict import Reason
 
 Observer = Callable[[Event], None]
+
+log = logging.getLogger("fsmrt")
 
 
 async def run(
@@ -73,8 +76,12 @@ async def perform(
     answer: list[RunResult] = []
     # A native `Task.cancel()` strikes once, at whatever is awaited then. In a child task of a group it is a
     # cancelled scope, and holds until everything has been undone.
-    async with anyio.create_task_group() as group:
-        group.start_soon(_perform, asked, control or Control(), on_event, sandbox, answer)
+    control = control or Control()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_perform, asked, control, on_event, sandbox, answer)
+    finally:
+        control.finish()
     return answer[0]
 
 
@@ -166,20 +173,42 @@ async def _perform(
     if missing is not None:
         answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, missing))
         return
-    async with AsyncExitStack() as held:
-        lock = asked.repository.try_lock()
+    with ExitStack() as held:
+        try:
+            lock = asked.repository.try_lock()
+        except OSError as error:
+            message = f"{asked.repository.root} cannot be locked for a run: {error.strerror}"
+            answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, message))
+            return
         if lock is None:
             message = f"another run works in {asked.repository.root}; it must end first"
             answer.append(refused(asked.run_id, _target(asked), Reason.REPO_BUSY, message))
             return
         held.callback(lock.release)
+        answer.append(await _perform_locked(asked, placement, control, on_event, sandbox))
+
+
+async def _perform_locked(
+    asked: Asked,
+    placement: Placement,
+    control: Control,
+    on_event: Observer | None,
+    sandbox: Sandbox | None,
+) -> RunResult:
+    try:
         state = _state_dir(asked.settings)
+    except OSError as error:
+        message = f"the state folder cannot be used: {error.filename}: {error.strerror}"
+        return refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, message)
+    try:
         await to_thread.run_sync(sweep, state)
-        run = OpenRun(asked, placement, state, control, on_event, sandbox)
-        try:
-            answer.append(await run.perform())
-        except Unopened as unopened:
-            answer.append(refused(asked.run_id, _target(asked), unopened.reason, str(unopened)))
+        return await OpenRun(asked, placement, state, control, on_event, sandbox).perform()
+    except Unopened as unopened:
+        return refused(asked.run_id, _target(asked), unopened.reason, str(unopened))
+    except Exception as error:
+        # A defect of ours outside of any stage. Everything was undone on the way here; the answer says so.
+        log.exception("run %s ended by a defect of fsmrt", asked.run_id)
+        return refused(asked.run_id, _target(asked), Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}")
 
 
 def _unobservable(settings: Settings) -> str | None:

@@ -53,9 +53,6 @@ ACTORS: dict[str, Callable[[Tools], StageActor]] = {
 }
 """Every stage there is, and who performs it."""
 
-TEARDOWN_SECONDS = 600.0
-"""Bound of a teardown whose contract sets no limit."""
-
 
 class Supervisor:
     """Performs one pass. Afterwards its attributes say what happened."""
@@ -84,17 +81,15 @@ class Supervisor:
         self.ended: list[Ended] = []
         self.defect: str | None = None
         """The traceback of a defect of ours, if one ended the run."""
-        self.interrupted = False
-        """Whether the forward part was cancelled from outside."""
+        self.interrupted = True
+        """Whether the forward part was cancelled from outside, or never began."""
 
     async def perform(self) -> None:
         """Run the pass to its end. Raises nothing but a cancellation, after the closing part."""
-        completed = False
         try:
             await self._forward()
-            completed = True
+            self.interrupted = False
         finally:
-            self.interrupted = not completed
             await self._close()
 
     async def _forward(self) -> None:
@@ -108,7 +103,7 @@ class Supervisor:
         except Exception:
             # The actors' group wraps a defect in an exception group. It must not stop the closing part.
             self.defect = traceback.format_exc()
-        self._drain()
+        self._drain(self.reports)
         if bound.cancelled_caught and self._control.reason is None:
             self._control.stop(Reason.RUN_TIMEOUT, "the run's time was over")
 
@@ -118,10 +113,11 @@ class Supervisor:
         return float("inf") if self._deadline is None else self._deadline + CLOSE_GRACE
 
     async def _perform_steps(self, staff: Staff) -> None:
-        while isinstance(step := next_step(self._view()), RunStage):
-            self._pending = self._pending[1:]
-            self.reports.append(await self._perform_stage(staff, self._book.order(step.stage, self.reports)))
-        staff.dismiss()
+        with staff:
+            while isinstance(step := next_step(self._view()), RunStage):
+                self._pending = self._pending[1:]
+                order = self._book.order(step.stage, self.reports)
+                self.reports.append(await self._perform_stage(staff, order))
 
     def _view(self) -> RunView:
         return RunView(
@@ -137,21 +133,23 @@ class Supervisor:
         await staff.actor(order.stage).tell(order)
         return await self._inbox.receive()
 
-    def _drain(self) -> None:
+    def _drain(self, into: list[StageReport]) -> None:
         """Reports of stages that were cut off, sent while nobody could receive them."""
         while True:
             try:
-                self.reports.append(self._inbox.receive_nowait())
+                into.append(self._inbox.receive_nowait())
             except (anyio.WouldBlock, anyio.EndOfStream):
                 return
 
     async def _close(self) -> None:
-        self._drain()
+        self._drain(self.reports)
         self._advance(RunSignal.STAGES_DONE if self._passed else RunSignal.STOPPED)
-        bound = self._book.teardown_seconds or TEARDOWN_SECONDS
+        dump = self._book.kubectl_dump(self.reports)
+        # Commands obey limits of their own; these bounds end whatever else might outlast them.
+        bound = self._book.teardown_seconds + _seconds_of(dump) + CLOSE_GRACE
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + bound + 2 * CLOSE_GRACE):
             try:
-                await self._tear_down(bound)
+                await self._tear_down(dump, bound)
             finally:
                 await self._end_everything()
         self._advance(RunSignal.CLOSED)
@@ -161,7 +159,7 @@ class Supervisor:
         clean = self.defect is None and not self.interrupted and self._control.reason is None
         return clean and all(report.ok for report in self.reports)
 
-    async def _tear_down(self, bound: float) -> None:
+    async def _tear_down(self, dump: StageOrder | None, bound: float) -> None:
         if self._control.hurried or not teardown_considered(self.reports):
             return
         scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
@@ -169,9 +167,10 @@ class Supervisor:
         try:
             with scope:
                 async with anyio.create_task_group() as group:
-                    await self._perform_closing(Staff(group, self._tools))
+                    await self._perform_closing(Staff(group, self._tools), dump)
         except Exception:
             self.defect = self.defect or traceback.format_exc()
+        self._drain(self.closing_reports)
 
     def _in_a_hurry(self, scope: anyio.CancelScope) -> Callable[[], None]:
         def hurry() -> None:
@@ -180,18 +179,21 @@ class Supervisor:
 
         return hurry
 
-    async def _perform_closing(self, staff: Staff) -> None:
-        dump = self._book.kubectl_dump(self.reports)
-        if dump is not None:
-            self.closing_reports.append(await self._perform_stage(staff, dump))
-        if teardown_wanted(self._book.teardown_policy, passed=self._passed):
-            order = self._book.teardown(self.reports)
-            self.closing_reports.append(await self._perform_stage(staff, order))
-        staff.dismiss()
+    async def _perform_closing(self, staff: Staff, dump: StageOrder | None) -> None:
+        with staff:
+            if dump is not None:
+                self.closing_reports.append(await self._perform_stage(staff, dump))
+            if teardown_wanted(self._book.teardown_policy, passed=self._passed):
+                order = self._book.teardown(self.reports)
+                self.closing_reports.append(await self._perform_stage(staff, order))
 
     async def _end_everything(self) -> None:
-        leave = self._book.teardown_policy == "never" and not self._control.hurried
-        self.ended += await self._tools.sandbox.close(leave_running=leave)
+        self.ended += await self._tools.sandbox.close(leave_running=self.leaves_running)
+
+    @property
+    def leaves_running(self) -> bool:
+        """Whether what was deployed outlives the run, because the contract never wants it torn down."""
+        return self._book.teardown_policy == "never" and not self._control.hurried
 
     def _advance(self, signal: RunSignal) -> None:
         self.phase = advance(RUN, self.phase, signal)
@@ -210,7 +212,14 @@ class Staff:
             self._addresses[stage] = start(self._group, ACTORS[stage](self._tools), mailbox=1)
         return self._addresses[stage]
 
-    def dismiss(self) -> None:
+    def __enter__(self) -> Staff:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
         """No more orders: the group can end."""
         for address in self._addresses.values():
             address.close()
+
+
+def _seconds_of(dump: StageOrder | None) -> float:
+    return sum(planned.seconds or 0.0 for planned in dump.commands) if dump is not None else 0.0

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -21,8 +24,19 @@ CAPABILITIES: dict[str, Callable[[], bool]] = {
     "cgroup": lambda: cgroup.why_unavailable() is None,
     "git": lambda: shutil.which("git") is not None,
     "root": lambda: os.geteuid() == 0,
-    "mount": lambda: os.geteuid() == 0 and shutil.which("mount") is not None,
+    "mount": lambda: _may_mount(),
 }
+
+
+@lru_cache(maxsize=1)
+def _may_mount() -> bool:
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            subprocess.run(["mount", "-t", "tmpfs", "fsmrt-probe", place], check=True, capture_output=True)
+            subprocess.run(["umount", place], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            return False
+    return True
 
 
 @pytest.fixture(params=["trio", "asyncio"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,10 +17,12 @@ import trio
 
 from bench.harness import Goal, Options, Row, Sample, Variant
 from bench.spawning import COMMAND, in_a_loop, many_at_once, one_by_one, popen, posix_spawn
+from bench.workbench import Discard, command, host_sandbox, workbench
 
 TIMES = 64
 AT_ONCE = 64
-Command = Callable[[], Coroutine[None, None, None]]
+Perform = Callable[[], Coroutine[None, None, None]]
+Batch = Callable[[Perform], Awaitable[float]]
 FLOOR, FLOOR_AT_ONCE = "posix_spawn", f"posix_spawn, {AT_ONCE} at once"
 
 
@@ -30,7 +33,7 @@ def opened(options: Options) -> Iterator[Row]:
         yield Row(
             name="host",
             about=f"seconds for one `{' '.join(COMMAND)}` with its output captured",
-            variants=(*_floors(out), *_peers()),
+            variants=(*_floors(out), *_peers(), *_of_fsmrt(Path(folder))),
             goals=(
                 Goal(variant="fsmrt", over=FLOOR, at_most=1.3),
                 Goal(variant=f"fsmrt, {AT_ONCE} at once", over=FLOOR_AT_ONCE, at_most=1.25),
@@ -51,11 +54,22 @@ def _share(whole: Variant) -> Sample:
 
 
 def _peers() -> Iterator[Variant]:
-    for batch, suffix in ((alone, ""), (at_once, f", {AT_ONCE} at once")):
+    for batch, suffix in BATCHES:
         yield in_a_loop(f"trio.run_process{suffix}", partial(trio.run, batch, by_trio), TIMES)
         for backend in ("trio", "asyncio"):
             seconds = partial(anyio.run, batch, by_anyio, backend=backend)
             yield in_a_loop(f"anyio.run_process on {backend}{suffix}", seconds, TIMES)
+
+
+def _of_fsmrt(place: Path) -> Iterator[Variant]:
+    """The whole path of a command; then its containment alone, so that the rest can be seen to be evidence."""
+    for batch, suffix in BATCHES:
+        for backend, on in (("trio", ""), ("asyncio", " on asyncio")):
+            whole = partial(anyio.run, by_fsmrt, batch, place, backend=backend)
+            yield in_a_loop(f"fsmrt{on}{suffix}", whole, TIMES)
+        yield in_a_loop(
+            f"fsmrt sandbox alone{suffix}", partial(anyio.run, by_sandbox, batch, backend="trio"), TIMES
+        )
 
 
 async def by_trio() -> None:
@@ -66,16 +80,38 @@ async def by_anyio() -> None:
     await anyio.run_process(COMMAND, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
-async def alone(command: Command) -> float:
+async def by_fsmrt(batch: Batch, place: Path) -> float:
+    async with workbench(place, COMMAND[-1]) as bench:
+        seconds = await batch(bench.perform)
+        begun = time.perf_counter()
+        await bench.settled()
+        return seconds + time.perf_counter() - begun
+
+
+async def by_sandbox(batch: Batch) -> float:
+    numbers, env, sink = count(1), dict(os.environ), Discard()
+    async with host_sandbox() as sandbox:
+
+        async def perform() -> None:
+            async with sandbox.command(command(next(numbers), COMMAND, env), sink, sink) as running:
+                await running.wait()
+
+        return await batch(perform)
+
+
+async def alone(perform: Perform) -> float:
     begun = time.perf_counter()
     for _ in range(TIMES):
-        await command()
+        await perform()
     return time.perf_counter() - begun
 
 
-async def at_once(command: Command) -> float:
+async def at_once(perform: Perform) -> float:
     begun = time.perf_counter()
     async with anyio.create_task_group() as tasks:
         for _ in range(TIMES):
-            tasks.start_soon(command)
+            tasks.start_soon(perform)
     return time.perf_counter() - begun
+
+
+BATCHES = ((alone, ""), (at_once, f", {AT_ONCE} at once"))

@@ -13,12 +13,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import anyio
+
 from bench.harness import Goal, Missing, Options, Row, Sample, Variant
 from bench.hostile import MARK, PROCESSES, TREES, Heartbeats, argv
 from bench.pids_cap import Cap, capped
+from bench.workbench import Discard, command, host_sandbox
+from fsmrt.limits import deadline_in, until
 
 QUIET = 0.15  # seconds watched after the claim; the slowest heart beats every 20 ms
 STAND_UP = 10.0
+LIMIT = 0.01
 
 
 class Death(NamedTuple):
@@ -71,7 +76,27 @@ def kill_group(tree: Tree) -> Death:
     return Death(fired, time.monotonic_ns())
 
 
-KILLERS: Mapping[str, Killer] = {"killpg": kill_group}
+def by_fsmrt(tree: Tree) -> Death:
+    return anyio.run(_until_limit, tree, backend="trio")
+
+
+async def _until_limit(tree: Tree) -> Death:
+    """As a try does it: a limit around the wait, and when it fires, the end of whatever there is."""
+    sink = Discard()
+    async with (
+        host_sandbox(grace=0) as sandbox,
+        sandbox.command(command(1, tuple(tree.argv), tree.env), sink, sink) as running,
+    ):
+        await anyio.to_thread.run_sync(wait_until_it_stands, tree)
+        limit = deadline_in(LIMIT, "timeout_seconds")
+        fires = time.monotonic_ns() + round(LIMIT * 1e9)
+        with until(limit):
+            await running.wait()
+        await running.end()
+        return Death(fires, time.monotonic_ns())
+
+
+KILLERS: Mapping[str, Killer] = {"killpg": kill_group, "fsmrt": by_fsmrt}
 
 
 def wait_until_it_stands(tree: Tree) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from anyio import to_thread
 
 from ..contract.scripts import AuditResult, audit
-from ..errors import SpawnFailed
+from ..errors import EvidenceWriteFailed, SpawnFailed
 from ..evidence.spool import Spool
 from ..limits import Deadline, cleanup, deadline_in, until
 from ..messages import (
@@ -42,6 +42,8 @@ class Attempt:
         self.path = f"{order.folder}/{planned.name}_try{number:02d}"
         self._cmd_id = tools.next_cmd_id()
         self._decision: Decision | None = None
+        self._trouble: EvidenceWriteFailed | None = None
+        """Output that could not be kept. The end of the command is recorded first."""
 
     async def run(self, workdir: Path, deadline: Deadline) -> TryReport:
         """Perform the try and return its report; raises `SandboxLost`, and cancellation, after recording."""
@@ -88,7 +90,8 @@ class Attempt:
         try:
             async with self.tools.sandbox.command(self._command(workdir), out, err) as running:
                 end.running = running
-                await self._tell_started(workdir)
+                with cleanup():  # it runs: a cancellation may not come between that and its record
+                    await self._tell_started(workdir)
                 await end.wait(running, deadline.earliest(self._own_deadline()))
         except SpawnFailed as error:
             err.write(f"{error}\n".encode())
@@ -99,6 +102,8 @@ class Attempt:
             self.report = self._finished(out, err, end)
             with cleanup():
                 await self._tell_finished(end)
+        if self._trouble is not None:
+            raise self._trouble
         return self.report
 
     def _own_deadline(self) -> Deadline:
@@ -143,7 +148,7 @@ class Attempt:
 
     async def _tell_finished(self, end: _End) -> None:
         assert self.report is not None
-        if end.not_started:
+        if end.running is None:
             await self.tools.tell(Refusal(order=self.order, report=self.report, decision=self._decision))
             return
         await self.tools.tell(
@@ -174,15 +179,32 @@ class Attempt:
         )
 
     def _build(self, out: Spool, err: Spool, **facts: Any) -> TryReport:
-        stdout, stderr = _stream(out), _stream(err)
         return TryReport(
             cmd_id=self._cmd_id,
             cmd=self.planned.text,
             path=self.path,
             try_number=self.number,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=self._closed(out),
+            stderr=self._closed(err),
             **facts,
+        )
+
+    def _closed(self, spool: Spool) -> StreamReport:
+        try:
+            facts = spool.close()
+        except EvidenceWriteFailed as error:
+            self._trouble = error
+            return StreamReport(path=spool.rel, bytes=spool.bytes_total, truncated=True)
+        return StreamReport(
+            path=facts.path,
+            bytes=facts.bytes_total,
+            truncated=spool.truncated,
+            sha256=facts.sha256,
+            bytes_head=facts.bytes_head,
+            bytes_tail=facts.bytes_tail,
+            bytes_omitted=facts.bytes_omitted,
+            head=spool.head_text,
+            tail=spool.tail_text,
         )
 
 
@@ -231,18 +253,3 @@ class _End:
         if self.ended_by is not None:
             return _TIMED_OUT
         return self.exit.rc if self.exit is not None else _NOT_STARTED
-
-
-def _stream(spool: Spool) -> StreamReport:
-    facts = spool.close()
-    return StreamReport(
-        path=facts.path,
-        bytes=facts.bytes_total,
-        truncated=spool.truncated,
-        sha256=facts.sha256,
-        bytes_head=facts.bytes_head,
-        bytes_tail=facts.bytes_tail,
-        bytes_omitted=facts.bytes_omitted,
-        head=spool.head_text,
-        tail=spool.tail_text,
-    )

@@ -123,7 +123,8 @@ async def _answer(handler: Handler[OrderT, ReportT], envelope: Envelope[OrderT, 
     try:
         report = await handler.handle(envelope.order)
         if envelope.reply is not None:
-            with suppress(anyio.BrokenResourceError):  # who asked was cancelled and waits no more
+            # Who asked was cancelled, waits no more and has closed both ends.
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 envelope.reply.send_nowait(report)
     finally:
         if envelope.reply is not None:

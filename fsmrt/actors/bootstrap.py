@@ -20,3 +20,6 @@ class BootstrapActor(StageActor):
         await self.tools.tell(
             KeptFile(path=f"{order.folder}/bootstrap_env.json", data=pretty(order.adds_env or {}))
         )
+        if order.warnings:
+            data = pretty({"warnings": order.warnings})
+            await self.tools.tell(KeptFile(path=f"{order.folder}/bootstrap_parse_warnings.json", data=data))

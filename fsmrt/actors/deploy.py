@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..messages import StageOrder
+from ..messages import KeptFile, StageOrder
 from .progress import Progress
 from .stage import StageActor
 from .tools import Tools
@@ -38,3 +38,10 @@ class DeployTeardownActor(StageActor):
     """`deploy.teardown_cmds`. Its result never changes a verdict."""
 
     name = "deploy_teardown"
+
+    async def conclude(self, order: StageOrder, progress: Progress) -> None:
+        """A failure here changes no verdict, so a file says it."""
+        if progress.failure is not None:
+            warning = f"{progress.failure[1]}\n".encode()
+            path = f"{order.folder}/deploy_teardown_warning.txt"
+            await self.tools.tell(KeptFile(path=path, data=warning))

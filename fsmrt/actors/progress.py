@@ -40,6 +40,11 @@ class Progress:
         return self.phase is StagePhase.RUNNING
 
     @property
+    def failure(self) -> tuple[Reason, str] | None:
+        """Why the stage failed, if it did."""
+        return None if self._reason is None else (self._reason, self._message or "")
+
+    @property
     def checking(self) -> bool:
         return self.phase is StagePhase.CHECKING
 

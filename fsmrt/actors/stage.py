@@ -10,6 +10,7 @@ recorded and reported on the way out.
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from pathlib import Path
 
 from anyio import to_thread
@@ -53,8 +54,13 @@ class StageActor:
         except EvidenceWriteFailed as error:
             progress.fail(reason_for(error), str(error))
         finally:
-            with cleanup():
-                await self._close(order, progress)
+            progress.stop_if_unfinished()
+            try:
+                with cleanup():
+                    await self._record_end(order, progress)
+            finally:
+                # There is always room: the supervisor made it for every stage of the pass.
+                self.tools.reports.send_nowait(progress.report(order))
 
     async def prepare(self, order: StageOrder, progress: Progress) -> None:
         """What this stage does before its first command."""
@@ -65,17 +71,23 @@ class StageActor:
     async def conclude(self, order: StageOrder, progress: Progress) -> None:
         """What this stage does after its last command, passed or not."""
 
+    def goes_on_after(self, failure: TryReport) -> bool:
+        """Whether a command that failed lets the next one run, and the stage pass."""
+        return False
+
     async def _perform(self, order: StageOrder, progress: Progress) -> None:
         progress.advance(StageSignal.STARTED)
-        await self.tools.tell(
-            Note(type="stage_started", data={"stage": order.stage, "attempt": order.attempt})
-        )
+        with cleanup():  # whatever has an end in the record has a beginning there
+            await self.tools.tell(
+                Note(type="stage_started", data={"stage": order.stage, "attempt": order.attempt})
+            )
         self.tools.folder.makedirs(order.folder)
         self.tools.scratch.open(order.scratch)
         await self.tools.tree.before_stage()
         await self._move_aside(order, progress)
         await self.prepare(order, progress)
-        await self._run_commands(order, progress)
+        if progress.running:
+            await self._run_commands(order, progress)
         await self._end_children(order, progress)
         if progress.running:
             progress.advance(StageSignal.COMMANDS_PASSED)
@@ -83,12 +95,21 @@ class StageActor:
         await self.conclude(order, progress)
         if progress.checking:
             progress.advance(StageSignal.OUTPUTS_ACCEPTED)
+        await self.tools.tree.after_stage(order.stage)
+        await self._seal_scratch(order, progress)
 
     async def _move_aside(self, order: StageOrder, progress: Progress) -> None:
         if order.expects:
             to = self.tools.folder.path / order.attempt / "stale" / order.stage
-            moved = await to_thread.run_sync(self.tools.repository.move_aside, order.expects, to)
-            progress.moved_aside = tuple(moved)
+            try:
+                moved = await to_thread.run_sync(self.tools.repository.move_aside, order.expects, to)
+            except OSError as error:
+                text = (
+                    f"what an earlier run left could not be moved aside: {error.filename}: {error.strerror}"
+                )
+                progress.fail(Reason.STAGE_FAILED, text)
+            else:
+                progress.moved_aside = tuple(moved)
 
     async def _run_commands(self, order: StageOrder, progress: Progress) -> None:
         workdir = self.tools.repository.workdir(order.workdir)
@@ -126,24 +147,19 @@ class StageActor:
                 return
             if not _worth_another_try(report):
                 break
-        if not order.keep_going:
+        if not self.goes_on_after(report):
             progress.fail(*_why_failed(report))
 
     async def _end_children(self, order: StageOrder, progress: Progress) -> None:
         progress.ended_children = tuple(await self.tools.sandbox.end_children(order.stage))
 
-    async def _close(self, order: StageOrder, progress: Progress) -> None:
-        progress.stop_if_unfinished()
-        await self.tools.tree.after_stage(order.stage)
-        await self._seal_scratch(order, progress)
+    async def _record_end(self, order: StageOrder, progress: Progress) -> None:
         if progress.last_prefix is not None:
             last = LastTry(folder=order.folder, stage=order.stage, prefix=progress.last_prefix)
             await self.tools.tell(last)
         await self.tools.tell(_summary_file(order, progress))
-        report = progress.report(order)
-        await self.tools.tell(Note(type="stage_finished", data=_finished(report)))
+        await self.tools.tell(Note(type="stage_finished", data=_finished(progress.report(order))))
         await self.tools.tell(Checkpoint())
-        await self.tools.reports.send(report)
 
     async def _seal_scratch(self, order: StageOrder, progress: Progress) -> None:
         if self.tools.scratch.is_empty(order.scratch):
@@ -159,7 +175,8 @@ async def skip(tools: Tools, order: StageOrder) -> StageReport:
     progress = Progress(order)
     progress.advance(StageSignal.NOTHING_TO_DO)
     if order.stage not in PREPARATION:  # without a file of its own, preparation is not even considered
-        tools.folder.makedirs(order.folder)
+        with suppress(EvidenceWriteFailed):  # the recorder, who writes there next, meets it too and tells
+            tools.folder.makedirs(order.folder)
         await tools.tell(_summary_file(order, progress))
     return progress.report(order)
 

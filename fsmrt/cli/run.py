@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -39,10 +40,18 @@ def main(args: Namespace) -> int:
         asked = prepared(args.target, settings)
     except ContractError as error:
         return _refuse(error, args, screen)
+    _keep_log_quiet(args.verbose)
     with _event_outputs(args.events, screen) as streams:
         result = _watched(asked, [*streams, _view(args, asked, screen)])
     _answer(result, asked, args, screen)
     return code_of(result)
+
+
+def _keep_log_quiet(verbose: bool) -> None:
+    """The traceback of a defect goes to the record; onto the screen only for who asks."""
+    if not (verbose or os.environ.get("FSMRT_DEBUG")):
+        logging.getLogger("fsmrt").addHandler(logging.NullHandler())
+        logging.getLogger("fsmrt").propagate = False
 
 
 def _refuse(error: ContractError, args: Namespace, screen: Console) -> int:

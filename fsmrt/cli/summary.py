@@ -48,6 +48,8 @@ def headline(result: RunResult, to: Output) -> str:
     if result.ok:
         return f"{to.paint(to.mark('✓') + ' passed', 'green', 'bold')}, {_score(result)}{took}"
     title = to.paint(f"{to.mark('✗')} {_what_happened(result)}", "red", "bold")
+    if result.reason in CANCELLATIONS:
+        return f"{title}, and torn down{took}"
     return f"{title}: {result.reason} ({_to_act(result.reason)}){took}"
 
 
@@ -126,7 +128,7 @@ def _facts(result: RunResult, asked: Asked, failure: Failure | None) -> Iterator
     if failure is not None:
         if failure.last.limit:
             yield "knob", knob(failure.last.limit, failure.stage.stage)
-        if failure.last.status_source != "synthetic":
+        if failure.last.status_source != "synthetic" and not failure.last.cancelled:
             yield "again", reproduction(failure, result, asked)
     if result.run_dir is not None:
         yield "evidence", _evidence(result.run_dir, failure)

@@ -7,7 +7,7 @@ a duplicate. Whoever reads too slowly is let go with the number to resume from; 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
@@ -47,7 +47,7 @@ class Feed:
             subscriber.channel.close()
         self._subscribers.clear()
 
-    async def subscribe(self, from_seq: int = 0, buffer: int = BUFFER) -> AsyncIterator[Event | Lagged]:
+    async def subscribe(self, from_seq: int = 0, buffer: int = BUFFER) -> AsyncGenerator[Event | Lagged, None]:
         """Every event from `from_seq` on, once, in order; ends with the run, or with `Lagged`."""
         send, receive = anyio.create_memory_object_stream[Event](buffer)
         subscriber = _Subscriber(send)

@@ -78,6 +78,7 @@ class Spool:
         tail: int = TAIL,
         budget: StreamBudget | None = None,
     ) -> None:
+        self.rel = rel
         self._folder, self._redactor, self._budget = folder, redactor_stream, budget
         self._head_limit, self._tail_limit = head, tail
         self._file = folder.append_file(rel)

@@ -1,6 +1,7 @@
 """The file-system layer of a run: a look at the tree before and after each stage, and what differs.
 
-The look after one stage is the look before the next. All looking happens in a worker thread.
+The look after one stage is the look before the next. All looking happens in a worker thread, which nobody waits
+for once the run is cancelled: it only reads.
 """
 
 from __future__ import annotations
@@ -64,28 +65,22 @@ class TreeWatch:
     async def before_stage(self) -> None:
         """Make sure there is something to compare with."""
         if self._enabled and self._last is None:
-            self._last = await self._look()
+            await to_thread.run_sync(self._snapshot, abandon_on_cancel=True)
 
     async def after_stage(self, stage: str) -> None:
         """Emit what changed since the last look."""
         if not self._enabled or self._last is None:
             return
-        changes = await to_thread.run_sync(self._compare, self._last)
+        changes = await to_thread.run_sync(self._compare, self._last, abandon_on_cancel=True)
         self._records += len(changes)
         if changes:
             await self._emit(
                 LayerRecords(layer="filesystem", records=tuple(_record(change, stage) for change in changes))
             )
 
-    async def _look(self) -> Snapshot | None:
-        return await to_thread.run_sync(self._snapshot)
-
     def _compare(self, before: Snapshot) -> list[Change]:
         now = self._snapshot()
-        if now is None:
-            return []
-        self._last = now
-        return diff(before, now)
+        return [] if now is None else diff(before, now)
 
     def _snapshot(self) -> Snapshot | None:
         try:
@@ -99,6 +94,7 @@ class TreeWatch:
             self._trouble = "scan_error"
             return None
         self._trouble = self._trouble or seen.reason
+        self._last = seen
         return seen
 
     @property

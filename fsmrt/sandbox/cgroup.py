@@ -18,6 +18,7 @@ and listed again, until the kernel says that nobody is left.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -152,7 +153,7 @@ class Lane:
         return _Entered(self._threads, self._home)
 
     def populated(self) -> bool:
-        return b"populated 1" in os.pread(self._events, 256, 0)
+        return b"populated 1" in _pread(self._events)
 
     def members(self) -> list[int]:
         """Processes in the lane, each once."""
@@ -177,8 +178,8 @@ class Lane:
         return used
 
     def _cpu_usage_us(self) -> int:
-        first = os.pread(self._stat, 64, 0).split(b"\n", 1)[0]
-        return int(first.split()[1])
+        words = _pread(self._stat).split(maxsplit=2)
+        return int(words[1]) if words else self._cpu_before
 
     def close(self) -> None:
         """Close our descriptors. The group stays until it is removed."""
@@ -199,6 +200,16 @@ class _Entered:
 
     def __exit__(self, *_: object) -> None:
         os.pwrite(self._home, b"0", 0)
+
+
+def _pread(descriptor: int) -> bytes:
+    """The start of a file of a group; nothing if the group was removed, which only an empty one can be."""
+    try:
+        return os.pread(descriptor, 256, 0)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return b""
 
 
 def _number(path: Path) -> int | None:

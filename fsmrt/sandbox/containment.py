@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from anyio import to_thread
 
@@ -21,6 +22,8 @@ from . import cgroup
 from .cgroup import Lane
 from .procfs import ProcessFacts, read_facts
 from .walk import Tree, command_marks, run_marks, send, send_all
+
+T = TypeVar("T")
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
@@ -95,7 +98,6 @@ class _CgroupHold:
         self._owner = owner
         self._lane = lane
         self._main: int | None = None
-        self._killed = False
 
     def entered(self) -> AbstractContextManager[None]:
         return self._lane.entered()
@@ -117,14 +119,12 @@ class _CgroupHold:
         return [facts for pid in self._lane.members() if (facts := read_facts(pid)) and facts.alive]
 
     async def kill(self) -> None:
-        self._killed = True
         self._lane.kill()
 
     async def empty(self) -> bool:
         if self._lane.populated():
             return False
-        if self._killed:
-            self._owner.collect_orphans()
+        self._owner.collect_orphans()
         return True
 
     def release(self) -> None:
@@ -206,7 +206,7 @@ class WalkHold:
         return nullcontext()
 
     def started(self, pid: int) -> None:
-        self._tree.root = pid
+        self._tree.follow(pid)
 
     def after_exit(self) -> tuple[int, ...]:
         """A search only if the process group still has members; while it has, its number is ours."""
@@ -224,16 +224,27 @@ class WalkHold:
         return None
 
     async def members(self) -> list[ProcessFacts]:
-        return await to_thread.run_sync(self._tree.members)
+        return await aside(self._tree.members)
 
     async def kill(self) -> None:
-        await to_thread.run_sync(self._tree.kill_round)
+        await aside(self._tree.kill_round)
 
     async def empty(self) -> bool:
-        return await to_thread.run_sync(self._tree.proven_empty)
+        return await aside(self._tree.proven_empty)
 
     def release(self) -> None:
         pass
+
+
+async def aside(look: Callable[[], T]) -> T:
+    """Do it in a worker thread, or at once if there is none to be had.
+
+    A tree that has taken all the processes we may have together with it can only be ended without a new thread.
+    """
+    try:
+        return await to_thread.run_sync(look)
+    except RuntimeError:
+        return look()
 
 
 def _group_exists(leader: int) -> bool:

@@ -11,14 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 import anyio
-from anyio import to_thread
 
 from ..errors import SandboxLost, SpawnFailed
 from ..limits import cleanup
 from ..messages import ChildrenLive, Command, Ended, Exit, SandboxFacts
 from . import terminal
 from .base import DRAIN_SECONDS, TERM_GRACE, Sink, WaitOutcome
-from .containment import Containment, Hold, WalkHold, strongest, terminate
+from .containment import Containment, Hold, WalkHold, aside, strongest, terminate
 from .process import Process
 from .procfs import ProcessFacts, age_seconds, command_line
 from .walk import Tree, command_marks
@@ -56,8 +55,7 @@ class HostCommand:
     async def end(self, grace: float | None = None) -> None:
         grace = self._grace if grace is None else grace
         if grace > 0:
-            terminate(await self._hold.members())
-            await self._gone_by(anyio.current_time() + grace)
+            await self._ask_to_end(anyio.current_time() + grace)
         if not await self._gone():
             await self._kill()
         await self._process.drain()
@@ -76,13 +74,21 @@ class HostCommand:
     async def _gone(self) -> bool:
         return self._process.collect_now() and await self._hold.empty()
 
-    async def _gone_by(self, deadline: float) -> None:
+    async def _ask_to_end(self, deadline: float) -> None:
+        asked = await self._ask(set())
         if not await self._process.wait_until(deadline):
             return
         pause = 0.001
         while anyio.current_time() < deadline and not await self._hold.empty():
+            asked = await self._ask(asked)
             await self._process.linger(pause)
             pause = min(2 * pause, 0.05)
+
+    async def _ask(self, asked: set[int]) -> set[int]:
+        """TERM to whoever has not had it: a child may be born while its parent is being asked."""
+        members = await self._hold.members()
+        terminate([facts for facts in members if facts.pid not in asked])
+        return asked | {facts.pid for facts in members}
 
     async def _kill(self) -> None:
         give_up, pause = anyio.current_time() + PROOF_SECONDS, 0.0002
@@ -99,9 +105,10 @@ class HostCommand:
 class _Held:
     """A command of which processes may still be there, and when what is left of it has to go."""
 
-    def __init__(self, command: Command, hold: Hold) -> None:
+    def __init__(self, command: Command, hold: Hold, process: Process | None = None) -> None:
         self.command = command
         self.hold = hold
+        self.process = process
         self.live: ChildrenLive | None = None
         """None while the command itself is running."""
 
@@ -140,7 +147,7 @@ class HostSandbox:
         hold = _ready_hold(self._started(), command)
         with self._start(hold, command, stdout, stderr) as process:
             running = HostCommand(process, hold, self._grace)
-            held = _Held(command, hold)
+            held = _Held(command, hold, process)
             self._held.append(held)
             try:
                 with terminal.lent(command.terminal, process.pid):
@@ -184,6 +191,8 @@ class HostSandbox:
 
     def _forget(self, held: _Held) -> None:
         self._held.remove(held)
+        if held.process is not None:
+            held.process.collect_now()  # it may have been ended only after its block was left
         held.hold.release()
         if not held.hold.proven:
             self._unproven.append(held.command)
@@ -263,7 +272,7 @@ async def _end_tree(hold: Hold, grace: float) -> list[Ended]:
     if await hold.empty():
         return []
     found = {facts.pid: facts for facts in await hold.members()}
-    described = await to_thread.run_sync(lambda: {pid: command_line(pid) for pid in found})
+    described = await aside(lambda: {pid: command_line(pid) for pid in found})
     if grace > 0:
         terminate([*found.values()])
         await _empty_within(hold, grace, kill=False)

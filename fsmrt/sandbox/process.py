@@ -149,13 +149,16 @@ class Process:
         try:
             self._pidfd = os.pidfd_open(self.pid)
             self._epoll.register(self._pidfd, select.EPOLLIN)
+        except ProcessLookupError:
+            self._lose_status()
         except OSError:
             self._kill_unwatched()
             raise
 
     def _kill_unwatched(self) -> None:
         # What it may have forked in these microseconds carries its mark, and is looked for by it.
-        os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._popen.kill()
         self._popen.wait()
 
@@ -256,10 +259,7 @@ class Process:
         try:
             pid, status, used = os.wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
-            # Somebody else in this program collected our child, or SIGCHLD is ignored: the status is gone.
-            self._popen.returncode = -1
-            self._status_lost = True
-            self._stop_watching()
+            self._lose_status()
             return True
         if pid == 0:
             return False
@@ -269,6 +269,12 @@ class Process:
         self._usage = _usage(used)
         self._stop_watching()
         return True
+
+    def _lose_status(self) -> None:
+        """Somebody else in this program collected our child, or SIGCHLD is ignored: all we know is the end."""
+        self._popen.returncode = -1
+        self._status_lost = True
+        self._stop_watching()
 
     def _stop_watching(self) -> None:
         if self._epoll is not None and not self._epoll.closed and self._pidfd >= 0:

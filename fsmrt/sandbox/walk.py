@@ -46,11 +46,19 @@ class Tree:
         self._collects = collects
         """Whether zombies among the members that are our children are collected. Never the root."""
         self._clean_looks = 0
-        self._root_start: int | None = None
-        self.root = root
+        self.root: int | None = None
         """Session leader to go by. Set to None once it was collected: its number may then be anybody's."""
+        self._root_start = 0
         self._seen: dict[int, int] = {}
         """pid -> start time of every member ever seen; both, because pids are reused."""
+        if root is not None:
+            self.follow(root)
+
+    def follow(self, root: int) -> None:
+        """Go by this session leader, if it is there."""
+        facts = read_facts(root)
+        if facts is not None:
+            self.root, self._root_start = root, facts.start_ticks
 
     def members(self) -> list[ProcessFacts]:
         """Who is alive now. Orphans that became ours and are over are collected on the way."""
@@ -67,10 +75,9 @@ class Tree:
 
     def _check_root(self, everybody: list[ProcessFacts]) -> None:
         """Forget a root whose number went to somebody else: it was collected, and so was its whole session."""
-        start = next((facts.start_ticks for facts in everybody if facts.pid == self.root), None)
-        self._root_start = self._root_start or start
-        if start is not None and start != self._root_start:
-            self.root = None
+        for facts in everybody:
+            if facts.pid == self.root and facts.start_ticks != self._root_start:
+                self.root = None
 
     def _with_descendants(self, everybody: list[ProcessFacts]) -> list[ProcessFacts]:
         children: dict[int, list[ProcessFacts]] = {}

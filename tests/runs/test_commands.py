@@ -254,6 +254,7 @@ async def test_the_answer_shows_the_last_of_what_was_printed(repo: Repo, command
     [
         ("missing", "workdir does not exist: {root}/missing"),
         ("file", "workdir does not exist: {root}/file"),
+        ("circle", "workdir does not exist: {root}/circle"),
         ("way_out", "workdir must be within repo: {outside} (repo={root})"),
     ],
 )
@@ -262,6 +263,7 @@ async def test_a_workdir_that_cannot_be_used_fails_the_stage(repo: Repo, workdir
     outside.mkdir()
     repo.write("file", "")
     (repo.root / "way_out").symlink_to(outside)
+    (repo.root / "circle").symlink_to("circle")
 
     ran = await repo.contract(tests=gate("touch ran", workdir=workdir, retries=2)).run()
 

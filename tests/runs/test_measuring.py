@@ -107,6 +107,11 @@ async def test_the_nonce_of_the_stage_is_accepted(repo: Repo) -> None:
         ("mkdir -p {path}", "failed_to_read: {path}: not a regular file", "metrics_invalid"),
         ("mkfifo {path}", "failed_to_read: {path}: not a regular file", "metrics_invalid"),
         ("ln -s /etc/hostname {path}", "metrics_outside_repo: {path}", "metrics_invalid"),
+        (
+            "ln -s {path} {path}",
+            "failed_to_read: {path}: Too many levels of symbolic links",
+            "metrics_invalid",
+        ),
         ("ln -s nowhere {path}", "metrics_file_missing: {path}", "metrics_missing"),
         ("truncate -s 17M {path}", "failed_to_read: {path}: larger than 16777216 bytes", "metrics_invalid"),
     ],
@@ -144,6 +149,7 @@ async def test_the_benchmark_counts_where_evaluation_has_no_metrics(repo: Repo) 
     ).run()
 
     assert ran.verdict == (True, "scored", None, None, 0.75)
+    assert ran.json("metrics.json") == {"score": 0.75}
 
 
 async def test_evaluation_comes_first_where_both_measure(repo: Repo) -> None:
@@ -153,6 +159,7 @@ async def test_evaluation_comes_first_where_both_measure(repo: Repo) -> None:
 
     assert ran.result.reward == 0.5
     assert ran.json("metrics_benchmark.json") == {"score": 0.75}
+    assert ran.json("metrics.json") == json.loads(SCORE)
 
 
 @pytest.mark.parametrize(("text", "keys", "error", "reason"), REFUSED)
