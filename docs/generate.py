@@ -92,7 +92,7 @@ def reasons_page() -> str:
 
 
 def commands_page() -> str:
-    from fsmrt.cli.__main__ import build_parser
+    from fsmrt.cli.parser import build_parser
 
     parser = build_parser()
     intro = f"# Commands\n\n{_sentence(parser.description)}\n\n{_options(parser)}"

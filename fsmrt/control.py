@@ -6,6 +6,7 @@ All calls are made on the event loop the run lives on.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import anyio
 
@@ -62,8 +63,9 @@ class Control:
             self._opened = self._opened or anyio.Event()
             await self._opened.wait()
         if self._feed is not None:
-            async for event in self._feed.subscribe(from_seq):
-                yield event
+            async with aclosing(self._feed.subscribe(from_seq)) as events:
+                async for event in events:
+                    yield event
 
     def attach(self, on_stop: Callable[[], None], on_hurry: Callable[[], None]) -> None:
         """The run is ready to be stopped. What was asked before happens now."""

@@ -264,11 +264,14 @@ class OpenRun:
         return own
 
     def _start_record(self, folder: RunFolder, redactor: Redactor) -> RunRecord:
-        try:
-            record = RunRecord(folder, redactor, self._run_json())
-            self._keep_contract(record)
-        except EvidenceWriteFailed as error:
-            raise Unopened(reason_for(error), str(error)) from error
+        with ExitStack() as undo:
+            try:
+                record = RunRecord(folder, redactor, self._run_json())
+                undo.callback(record.close)
+                self._keep_contract(record)
+            except EvidenceWriteFailed as error:
+                raise Unopened(reason_for(error), str(error)) from error
+            undo.pop_all()
         self._repository.protected = tuple(self._protected(folder.path))
         return record
 
@@ -334,6 +337,7 @@ class OpenRun:
         return {**plain, "output_bytes": settings.output_bytes}
 
     def _keep_contract(self, record: RunRecord) -> None:
+        record.folder.makedirs(ATTEMPT)  # also a run that is stopped before its first stage has one
         for path in self._frozen.digests:
             record.folder.makedirs(str(Path("contract", path).parent))
             content = self._repository.contract_bytes(path)

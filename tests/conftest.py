@@ -20,16 +20,9 @@ from fsmrt.lease import RUNS, is_alive, read_leases, this_process
 from fsmrt.sandbox import cgroup
 from fsmrt.sandbox.walk import RUN_VARIABLE
 
-CAPABILITIES: dict[str, Callable[[], bool]] = {
-    "cgroup": lambda: cgroup.why_unavailable() is None,
-    "git": lambda: shutil.which("git") is not None,
-    "root": lambda: os.geteuid() == 0,
-    "mount": lambda: _may_mount(),
-}
-
 
 @lru_cache(maxsize=1)
-def _may_mount() -> bool:
+def may_mount() -> bool:
     with tempfile.TemporaryDirectory() as place:
         try:
             subprocess.run(["mount", "-t", "tmpfs", "fsmrt-probe", place], check=True, capture_output=True)
@@ -37,6 +30,14 @@ def _may_mount() -> bool:
         except (OSError, subprocess.CalledProcessError):
             return False
     return True
+
+
+CAPABILITIES: dict[str, Callable[[], bool]] = {
+    "cgroup": lambda: cgroup.why_unavailable() is None,
+    "git": lambda: shutil.which("git") is not None,
+    "root": lambda: os.geteuid() == 0,
+    "mount": may_mount,
+}
 
 
 @pytest.fixture(params=["trio", "asyncio"])

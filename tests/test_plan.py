@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from fsmrt.plan import (
 from fsmrt.verdict import Reason
 
 
-def report(stage: str, **facts: object) -> StageReport:
+def report(stage: str, **facts: Any) -> StageReport:
     return StageReport(**{"stage": stage, "attempt": "a", "ok": True, **facts})
 
 

@@ -16,6 +16,7 @@ import anyio
 
 from bench import fresh
 from bench.harness import Goal, Options, Row, Sample, Variant
+from bench.programs import ROOT
 from bench.workbench import Discard, command, host_sandbox, redactor
 from fsmrt.evidence.folder import RunFolder
 from fsmrt.evidence.spool import Spool
@@ -51,8 +52,10 @@ CONTENTS = {
         b"  Downloading https://files.example.org/packages/@/package_@-py3-none-any.whl (@ kB)",
         b"     |################################| @ kB @.@ MB/s eta 0:00:01",
     ),
+    "source code": b"".join(map(Path.read_bytes, sorted(ROOT.glob("fsmrt/sandbox/*.py"))))[:BLOCK],
 }
-"""What commands print: no secret in any of it, which is the usual case, and what a search has to be fast at."""
+"""What commands print: no secret in any of it, which is the usual case, and what a search has to be fast at. The
+last one repeats nothing, so that no processor learns to foresee it: the slowest text there is."""
 
 CHATTERBOX = f"""
 import os, sys

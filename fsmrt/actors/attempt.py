@@ -156,7 +156,7 @@ class Attempt:
                 stage=self.order.stage,
                 report=self.report,
                 exit=end.exit,
-                pid=end.running.pid if end.running is not None else None,
+                pid=end.running.pid,
             )
         )
 

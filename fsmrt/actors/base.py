@@ -62,7 +62,7 @@ class Address(Generic[OrderT, ReportT]):
 
     async def tell(self, order: OrderT) -> None:
         """Deliver without waiting for a report. Waits while the mailbox is full."""
-        await self._deliver(Envelope[OrderT, ReportT](order, None))
+        await self._deliver(Envelope(order, None))
 
     async def ask(self, order: OrderT) -> ReportT:
         """Deliver and wait for the report."""

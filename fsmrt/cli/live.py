@@ -53,8 +53,8 @@ class LiveView:
         return Group(self._headline(), self._table(), *below)
 
     def _headline(self) -> Text:
-        held = f", {self._picture.containment}" if self._picture.containment else ""
-        return _cut(Text.assemble((f"{self._title}{held}", "bold"), (f"  {clock(self._now)}", "dim")))
+        title = f"{self._title} {self._picture.place}"
+        return _cut(Text.assemble((title, "bold"), (f"  {clock(self._now)}", "dim")))
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2, 0, 0))

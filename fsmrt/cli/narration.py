@@ -108,6 +108,11 @@ class EventStream:
     def __init__(self, out: Output) -> None:
         self._out = out
 
+    @property
+    def gone(self) -> bool:
+        """Whether the reader left before the end."""
+        return self._out.gone
+
     def event(self, event: Event) -> None:
         self._out.write(encode_line(event).decode("utf-8"))
 

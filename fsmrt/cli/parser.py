@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from .. import __version__
@@ -30,11 +32,29 @@ exit codes: 0 passed, 1 not met, 2 usage or contract, 3 no verdict, 4 preflight,
             124 the run's deadline, 130/143 interrupted/terminated"""
 
 
+_DEFAULTS = """\
+Defaults come from FSMRT_SANDBOX, FSMRT_ARTIFACTS and FSMRT_STATE_DIR, then from
+$XDG_CONFIG_HOME/fsmrt/config.toml (keys sandbox, artifacts, state_dir, timeout, output_bytes, redaction,
+unattended); a flag beats a variable, a variable beats the file."""
+
+
 class _Parser(argparse.ArgumentParser):
     """No guessed abbreviations: an unknown flag is an error, today and when a longer one is added."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
+    def __init__(
+        self, formatter: type[argparse.HelpFormatter] = argparse.HelpFormatter, **options: Any
+    ) -> None:
+        # The width is measured here because argparse would import a module of weight for it.
+        super().__init__(allow_abbrev=False, formatter_class=partial(formatter, width=_width()), **options)
+
+
+def _width() -> int:
+    asked = os.environ.get("COLUMNS", "")
+    try:
+        columns = int(asked) if asked.isdecimal() else os.get_terminal_size(1).columns
+    except OSError:
+        columns = 80
+    return max(40, columns - 2)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="fsmrt",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fsmrt {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -70,7 +90,7 @@ def _run(commands: Commands) -> None:
         "run",
         "run the full pass of a contract, keep the evidence, say what came of it",
         "Ctrl-C once ends the running command and tears down; twice cuts teardown short; a third time leaves at "
-        "once, and the next start or `fsmrt gc` cleans up.",
+        f"once, and the next start or `fsmrt gc` cleans up. {_DEFAULTS}",
     )
     _target(parser)
     _wishes(parser)
@@ -106,7 +126,7 @@ def _plan(commands: Commands) -> None:
         commands,
         "plan",
         "show what would run, where and with which limits; executes nothing",
-        "Names the commands that the rules would refuse, and where each setting came from.",
+        f"Names the commands that the rules would refuse, and where each setting came from. {_DEFAULTS}",
     )
     _target(parser)
     _wishes(parser)

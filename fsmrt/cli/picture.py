@@ -59,7 +59,8 @@ class Picture:
     def __init__(self, planned: Iterable[tuple[str, int]] = ()) -> None:
         self.rows = {stage: Row(stage=stage, commands=commands) for stage, commands in planned if commands}
         self.now_running: dict[str, InFlight] = {}
-        self.containment = ""
+        self.place = ""
+        """Where commands run, and what that promises."""
         self.finished = False
         self.verdict: Mapping[str, Any] = {}
 
@@ -83,7 +84,7 @@ class Picture:
             change(event.data, event.t_ms / 1000)
 
     def _run_started(self, data: Mapping[str, Any], _now: float) -> None:
-        self.containment = data.get("containment", {}).get("kind", "")
+        self.place = place(data)
 
     def _stage_started(self, data: Mapping[str, Any], now: float) -> None:
         row = self._row(data["stage"])
@@ -124,6 +125,13 @@ class Picture:
 
     def _row(self, stage: str) -> Row:
         return self.rows.setdefault(stage, Row(stage=stage))
+
+
+def place(data: Mapping[str, Any]) -> str:
+    """A `run_started` event's sandbox in words; that the host is no wall is always said."""
+    wall = ", no wall" if data.get("sandbox") == "host" else ""
+    held = data.get("containment", {}).get("kind", "")
+    return f"on {data.get('sandbox')}{wall}" + (f", {held}" if held else "")
 
 
 def command_text(data: Mapping[str, Any]) -> str:

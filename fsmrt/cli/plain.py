@@ -1,6 +1,6 @@
 """The view where there is no terminal: one line a change, and a sign of life each minute.
 
-0.01s  run 20260101-... on host, cgroup
+0.01s  run 20260101T... on host, no wall, cgroup
 0.02s  tests: 2 commands
 9.31s  tests: failed, stage_failed
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from ..evidence.events import Event
 from .output import Output, printable
-from .picture import InFlight, Picture
+from .picture import InFlight, Picture, place
 from .quantities import counted, duration
 from .tails import CommandTails
 
@@ -62,8 +62,7 @@ class PlainView:
         self._to.line(f"         {self._to.paint(self._to.mark('│'), 'dim')} {line}")
 
     def _run_started(self, data: Mapping[str, Any], now: float) -> None:
-        held = data.get("containment", {}).get("kind", "")
-        self._say(now, f"run {self._run_dir.name} on {data.get('sandbox')}" + (f", {held}" if held else ""))
+        self._say(now, f"run {self._run_dir.name} {place(data)}")
 
     def _stage_started(self, data: Mapping[str, Any], now: float) -> None:
         row = self._picture.rows[data["stage"]]

@@ -11,7 +11,8 @@ from .configuration import configured
 from .output import Output, console, printable
 from .planned import Limit, Plan, StagePlan, plan
 from .quantities import duration
-from .target import prepared, repository_at
+from .request import prepared
+from .target import repository_at
 from .usage import USAGE
 
 

@@ -17,7 +17,7 @@ from ..openrun import Asked
 from ..result import code_of, document
 from ..sandbox.cgroup import why_unavailable
 from ..sandbox.containment import become_subreaper
-from ..session import perform, placement_of
+from ..session import perform
 from . import diagnostics, summary
 from .configuration import configured
 from .interrupts import caught_signals, obey
@@ -26,7 +26,8 @@ from .output import Console, Output, console
 from .picture import Picture
 from .plain import PlainView
 from .planned import planned_commands
-from .target import prepared, repository_at
+from .request import prepared
+from .target import repository_at
 from .usage import USAGE, UsageError
 
 
@@ -43,6 +44,8 @@ def main(args: Namespace) -> int:
     _keep_log_quiet(args.verbose)
     with _event_outputs(args.events, screen) as streams:
         result = _watched(asked, [*streams, _view(args, asked, screen)])
+    if any(stream.gone for stream in streams):
+        screen.err.line(f"--events {args.events}: the reader left early; {result.run_dir} has all events")
     _answer(result, asked, args, screen)
     return code_of(result)
 
@@ -84,7 +87,7 @@ async def _perform(asked: Asked, narration: Narration) -> RunResult:
 
 
 @contextmanager
-def _event_outputs(where: str | None, screen: Console) -> Iterator[list[View]]:
+def _event_outputs(where: str | None, screen: Console) -> Iterator[list[EventStream]]:
     with ExitStack() as held:
         if where is None:
             yield []
@@ -102,11 +105,10 @@ def _view(args: Namespace, asked: Asked, screen: Console) -> View:
     if args.quiet:
         return Remarks(screen.err)
     picture = Picture(planned_commands(asked))
-    if _moves(args, screen):
+    if _moves(args, screen) and not _needs_terminal(asked):
         from .live import LiveView
 
-        title = f"{asked.repository.root.name} on {placement_of(asked).kind}"
-        return LiveView(picture, asked.run_dir, title, color=not args.no_color)
+        return LiveView(picture, asked.run_dir, asked.repository.root.name, color=not args.no_color)
     return PlainView(screen.err, picture, asked.run_dir, verbose=args.verbose)
 
 
@@ -115,6 +117,11 @@ def _moves(args: Namespace, screen: Console) -> bool:
     shared = args.events == "-" and screen.out.is_terminal
     wanted = not (args.plain or args.verbose or shared)
     return wanted and screen.err.is_terminal and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _needs_terminal(asked: Asked) -> bool:
+    """Whether a command may be given the terminal, which it must have for itself."""
+    return asked.pipeline.auth.interactive and asked.settings.unattended == "guided"
 
 
 def _answer(result: RunResult, asked: Asked, args: Namespace, screen: Console) -> None:

@@ -129,7 +129,7 @@ def _facts(result: RunResult, asked: Asked, failure: Failure | None) -> Iterator
         if failure.last.limit:
             yield "knob", knob(failure.last.limit, failure.stage.stage)
         if failure.last.status_source != "synthetic" and not failure.last.cancelled:
-            yield "again", reproduction(failure, result, asked)
+            yield "reproduce", reproduction(failure, result, asked)
     if result.run_dir is not None:
         yield "evidence", _evidence(result.run_dir, failure)
 

@@ -1,15 +1,11 @@
-"""TARGET, and a run prepared on it: what is wrong with either is told before anything exists."""
+"""TARGET: the working tree that was named, or why it cannot be one."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from ..errors import SpecError
-from ..openrun import Asked
 from ..repository import Repository
-from ..session import prepare
-from ..settings import Settings
 from .usage import UsageError
 
 _OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -35,15 +31,3 @@ def _is_remote(target: str) -> bool:
 
 def _names_a_host(target: str) -> bool:
     return not target.startswith(".") and bool(_OWNER_AND_NAME.fullmatch(target))
-
-
-def prepared(target: str, settings: Settings) -> Asked:
-    """A run that can be performed. Raises `UsageError`, and `ContractError` for the repository's files."""
-    root = repository_at(target).root
-    try:
-        return prepare(root, settings)
-    except SpecError as error:
-        lines = (f"{field}: {message}" for _, field, message in error.problems)
-        raise UsageError("; ".join(lines)) from None
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise UsageError(str(error)) from None

@@ -61,9 +61,18 @@ def canonical_json(obj: Any) -> bytes:
         encoded = _SORTED.encode(obj)
     except UnicodeEncodeError:
         return _encode_surrogates(obj)
-    if b"null" in encoded:  # the encoder writes NaN as null; the other one tells them apart
+    if b"null" in encoded and _may_hold_nan(obj):  # written as null; the other encoder refuses
         json.dumps(msgspec.to_builtins(obj, str_keys=True), allow_nan=False)
     return encoded
+
+
+def _may_hold_nan(obj: Any) -> bool:
+    """False is certain: in MessagePack NaN and infinities begin so, and no text in UTF-8 looks like it."""
+    try:
+        packed = msgspec.msgpack.encode(obj)
+    except OverflowError:  # a whole number of more than 64 bits, which JSON can hold
+        return True
+    return b"\xcb\x7f" in packed or b"\xcb\xff" in packed
 
 
 def _encode_surrogates(obj: Any) -> bytes:

@@ -25,7 +25,10 @@ class RunRecord:
         self.folder = folder
         self.redactor = redactor
         folder.makedirs("layers")
-        folder.write_new("run.json", canonical_json(redactor.json(run, member="run.json")) + b"\n")
+        line = canonical_json(run)
+        if redactor.finds_in_json(line):
+            line = canonical_json(redactor.json(run, member="run.json"))
+        folder.write_new("run.json", line + b"\n")
         self.events = EventLog(folder, folder.run_id, time.monotonic, redactor=redactor)
         self.layers = {name: LayerLog(folder, name, folder.run_id, redactor) for name in LAYERS}
         self.feed = Feed(folder.path / EVENTS)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from fsmrt.actors.base import ActorGone, start
+from fsmrt.actors.base import ActorGone, Address, start
 
 pytestmark = pytest.mark.anyio
 
@@ -93,20 +93,24 @@ async def test_a_sender_that_waits_can_be_cancelled_and_its_order_is_not_deliver
 async def test_a_defect_ends_the_group_and_whoever_waits_for_a_report() -> None:
     async def ask_in_vain() -> None:
         with pytest.raises(ActorGone, match="the doubler actor ended without a report"):
-            await address.ask(1)
+            await addresses[0].ask(1)
+
+    async def work() -> None:
+        async with anyio.create_task_group() as group:
+            addresses.append(start(group, doubler))
+            await addresses[0].tell(None)
+            asking.start_soon(ask_in_vain)
+            await anyio.wait_all_tasks_blocked()
+            doubler.gate.set()
 
     doubler = Doubler(gated=True)
-    with pytest.raises(ExceptionGroup) as caught:
-        async with anyio.create_task_group() as outside:
-            async with anyio.create_task_group() as group:
-                address = start(group, doubler)
-                await address.tell(None)
-                outside.start_soon(ask_in_vain)
-                await anyio.wait_all_tasks_blocked()
-                doubler.gate.set()
+    addresses: list[Address[int | None, int]] = []
+    async with anyio.create_task_group() as asking:
+        with pytest.raises(ExceptionGroup) as caught:
+            await work()
 
     assert caught.group_contains(ZeroDivisionError)
-    address.close()
+    addresses[0].close()
 
 
 async def test_an_actor_that_has_ended_takes_no_orders() -> None:

@@ -83,7 +83,7 @@ def lines_of(tmp_path: Path, events: list[Event], *, verbose: bool = False) -> l
 
 def test_plain_lines_are_changes_of_state(tmp_path: Path) -> None:
     assert lines_of(tmp_path, STORY) == [
-        "0.00s  run run on host, cgroup",
+        "0.00s  run run on host, no wall, cgroup",
         "0.10s  tests: 2 commands",
         "0.40s  tests, command 1 of 2, try 2",
         "1.00s  tests: failed, stage_failed, after 0.90s",
@@ -101,8 +101,8 @@ def test_a_quiet_command_gives_a_sign_of_life_each_minute(tmp_path: Path) -> Non
     for now in range(10, 200):
         view.pulse(float(now))
     beats = [line.strip() for line in to.getvalue().splitlines()]
-    assert [beat.split("  ")[0] for beat in beats] == ["1m00s", "2m00s", "3m00s"]
-    assert beats[0].endswith("still running: tests, command 1 of 1, for 50.0s: sleep 600")
+    assert [beat.split("  ")[0] for beat in beats] == ["1m10s", "2m10s", "3m10s"]
+    assert beats[0].endswith("still running: tests, command 1 of 1, for 1m00s: sleep 600")
 
 
 @pytest.mark.parametrize("width", [20, 60, 200])
@@ -159,7 +159,7 @@ def test_a_terminal_is_not_redrawn_where_lines_were_asked_for(user: Any, words: 
 
 
 def read_all(descriptor: int) -> str:
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         try:
             piece = os.read(descriptor, 65536)

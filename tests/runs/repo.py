@@ -59,7 +59,7 @@ def groups_of(run_id: str) -> list[Path]:
 async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
     """Wait for something another process does; fail if it does not."""
     with anyio.fail_after(seconds):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 -- another process sets no event of ours
             await anyio.sleep(0.005)
 
 

@@ -207,7 +207,8 @@ async def test_a_commands_own_status_is_never_taken_for_ours(repo: Repo, code: i
 
     one = ran.tries("tests")[0]
     assert (one.rc, one.status_source) == (code, "process")
-    assert not (one.timed_out or one.refused or one.cancelled or one.output_limit or one.signal)
+    assert (one.timed_out, one.cancelled, one.output_limit) == (False, False, False)
+    assert (one.refused, one.signal) == (None, None)
     assert ran.verdict[2] == "stage_failed"
 
 

@@ -95,7 +95,7 @@ async def test_settings_without_an_environment_take_the_callers(
     repo.contract(tests={"cmds": ["echo $AIDER_FROM_CALLER"]})
     monkeypatch.setenv("FSMRT_STATE_DIR", str(repo.state))
 
-    ran = await repo.run(**{"environ": dict(os.environ)})
+    ran = await repo.run(environ=dict(os.environ))
 
     assert ran.text("tests_stdout.txt") == "yes\n"
 
@@ -280,6 +280,7 @@ async def test_an_action_may_write_the_bootstrap(repo: Repo) -> None:
 # Secrets
 
 
+PYTHON = f"{sys.executable} -c"
 SECRET = "s3cr3t/value+with=odd chars"
 
 
@@ -290,8 +291,8 @@ async def test_a_secret_is_in_no_file_of_the_run(repo: Repo) -> None:
                 'echo "$MY_VALUE"',
                 'printf %s "$MY_VALUE" | base64 -w0',
                 'printf %s "$MY_VALUE" | cut -c1-5; printf %s "$MY_VALUE" | cut -c6- >&2',
-                f"{sys.executable} -c \"import os, urllib.parse as u; print(u.quote(os.environ['MY_VALUE'], safe=''))\"",
-                f"{sys.executable} -c \"import os, json; print(json.dumps(os.environ['MY_VALUE']))\"",
+                f"{PYTHON} \"import os; from urllib.parse import quote; print(quote(os.environ['MY_VALUE'], ''))\"",
+                f"{PYTHON} \"import os, json; print(json.dumps(os.environ['MY_VALUE']))\"",
                 f"echo '{SECRET}'",
             ]
         },

@@ -202,6 +202,8 @@ class FullDisk:
 async def test_a_disk_that_fills_up_at_any_write(
     deployed: Repo, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
+    await deployed.answer()  # whatever is opened once and kept is open now
+    before = len(os.listdir("/proc/self/fd"))
     disk = FullDisk(monkeypatch, after)
 
     with anyio.fail_after(30):
@@ -214,6 +216,7 @@ async def test_a_disk_that_fills_up_at_any_write(
         ("evidence_write_failed:", "no evidence can be kept: evidence_write_failed:")
     )
     assert_undone(deployed)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_another_failure_to_write_is_taken_for_ours(
@@ -256,9 +259,8 @@ async def test_a_real_disk_that_fills_up(deployed: Repo, small_disk: Path) -> No
 
 
 async def test_a_command_that_removes_the_evidence_ends_the_run(deployed: Repo) -> None:
-    remove = (
-        "import os, shutil; shutil.rmtree(os.path.join(os.environ['AIDER_FSM_ARTIFACTS_DIR'], '../../..'))"
-    )
+    folder = "os.path.realpath(os.environ['AIDER_FSM_ARTIFACTS_DIR'] + '/../../..')"
+    remove = f"import os, shutil; shutil.rmtree({folder})"
     deployed.contract(
         tests={"cmds": [f'{sys.executable} -c "{remove}"']},
         rollout={"run_cmds": ["touch rolled"]},
@@ -285,7 +287,8 @@ async def test_a_place_that_cannot_be_written_is_refused_first(
 ) -> None:
     (tmp_path / "file").write_text("")
 
-    result = await deployed.answer(**{place: str(tmp_path / "file" / "below")})
+    wishes: dict[str, Any] = {place: str(tmp_path / "file" / "below")}
+    result = await deployed.answer(**wishes)
 
     assert (result.reason, code_of(result)) == ("preflight_failed", 4)
     assert result.run_dir is None

@@ -27,7 +27,12 @@ environ = {"PATH": path, "HOME": home, "FSMRT_STATE_DIR": state}
 anyio.run(run, root, Settings(sandbox="host", environ=environ), backend=backend)
 """
 
-SERVICES = "sleep 600 >/dev/null 2>&1 & setsid sh -c 'sleep 600; :' >/dev/null 2>&1 & (setsid sleep 600 &) >/dev/null 2>&1"
+SERVICES = (
+    "sleep 600 >/dev/null 2>&1 & "
+    "setsid sh -c 'sleep 600; :' >/dev/null 2>&1 & "
+    "(setsid sleep 600 &) >/dev/null 2>&1"
+)
+"""A service, a daemon with a child, and one whose parent is gone."""
 
 
 @pytest.fixture
