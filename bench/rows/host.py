@@ -16,7 +16,8 @@ import anyio
 import trio
 
 from bench.harness import Goal, Options, Row, Sample, Variant
-from bench.spawning import COMMAND, in_a_loop, many_at_once, one_by_one, popen, posix_spawn
+from bench.programs import memory
+from bench.spawning import COMMAND, in_a_loop, many_at_once, one_by_one, output_file, popen, posix_spawn
 from bench.workbench import Discard, command, host_sandbox, workbench
 
 TIMES = 64
@@ -28,12 +29,15 @@ FLOOR, FLOOR_AT_ONCE = "posix_spawn", f"posix_spawn, {AT_ONCE} at once"
 
 @contextmanager
 def opened(options: Options) -> Iterator[Row]:
-    with TemporaryDirectory(prefix="bench-host-") as folder:
+    with (
+        TemporaryDirectory(prefix="bench-host-") as folder,
+        TemporaryDirectory(prefix="bench-host-", dir=memory()) as fast,
+    ):
         out = os.fspath(Path(folder) / "out")
         yield Row(
             name="host",
             about=f"seconds for one `{' '.join(COMMAND)}` with its output captured",
-            variants=(*_floors(out), *_peers(), *_of_fsmrt(Path(folder))),
+            variants=(*_floors(out), *_peers(), *_of_fsmrt(Path(folder), Path(fast))),
             goals=(
                 Goal(variant="fsmrt", over=FLOOR, at_most=1.3),
                 Goal(variant=f"fsmrt, {AT_ONCE} at once", over=FLOOR_AT_ONCE, at_most=1.25),
@@ -43,10 +47,22 @@ def opened(options: Options) -> Iterator[Row]:
 
 def _floors(out: str) -> Iterator[Variant]:
     yield one_by_one(FLOOR, partial(posix_spawn, COMMAND, out), TIMES)
+    yield one_by_one("posix_spawn and four files", partial(_with_files, Path(out).parent, count()), TIMES)
     yield one_by_one("Popen", partial(popen, COMMAND, out), TIMES)
     crowd = partial(many_at_once, COMMAND, out, times=TIMES, at_once=AT_ONCE)
     whole = one_by_one(FLOOR_AT_ONCE, crowd, 1)
     yield Variant(whole.name, lambda: _share(whole))
+
+
+def _with_files(place: Path, numbers: Iterator[int]) -> None:
+    """What keeping a command costs at least: two streams, the command and its result, in a folder of its run."""
+    number = next(numbers)
+    folder = place / f"bare-{number // TIMES}"
+    folder.mkdir(exist_ok=True)
+    posix_spawn(COMMAND, os.fspath(folder / f"{number}_stdout.txt"))
+    for name in ("stderr.txt", "cmd.txt", "result.json"):
+        with output_file(os.fspath(folder / f"{number}_{name}")) as out:
+            os.write(out, b"x" * 300)
 
 
 def _share(whole: Variant) -> Sample:
@@ -61,12 +77,17 @@ def _peers() -> Iterator[Variant]:
             yield in_a_loop(f"anyio.run_process on {backend}{suffix}", seconds, TIMES)
 
 
-def _of_fsmrt(place: Path) -> Iterator[Variant]:
+def _of_fsmrt(place: Path, fast: Path) -> Iterator[Variant]:
     """The whole path of a command; then its containment alone, so that the rest can be seen to be evidence."""
+    ways = (
+        ("", place, "trio"),
+        (" on asyncio", place, "asyncio"),
+        (" with its record in memory", fast, "trio"),
+    )
     for batch, suffix in BATCHES:
-        for backend, on in (("trio", ""), ("asyncio", " on asyncio")):
-            whole = partial(anyio.run, by_fsmrt, batch, place, backend=backend)
-            yield in_a_loop(f"fsmrt{on}{suffix}", whole, TIMES)
+        for way, where, backend in ways:
+            whole = partial(anyio.run, by_fsmrt, batch, where, backend=backend)
+            yield in_a_loop(f"fsmrt{way}{suffix}", whole, TIMES)
         yield in_a_loop(
             f"fsmrt sandbox alone{suffix}", partial(anyio.run, by_sandbox, batch, backend="trio"), TIMES
         )

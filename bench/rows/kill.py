@@ -18,6 +18,7 @@ import anyio
 from bench.harness import Goal, Missing, Options, Row, Sample, Variant
 from bench.hostile import MARK, PROCESSES, TREES, Heartbeats, argv
 from bench.pids_cap import Cap, capped
+from bench.programs import memory
 from bench.workbench import Discard, command, host_sandbox
 from fsmrt.limits import deadline_in, until
 
@@ -47,7 +48,7 @@ Killer = Callable[[Tree], Death]
 @contextmanager
 def opened(options: Options) -> Iterator[Row]:
     mark = f"{MARK}={os.getpid()}"
-    with capped(mark) as cap, TemporaryDirectory(prefix="bench-kill-", dir=_memory()) as folder:
+    with capped(mark) as cap, TemporaryDirectory(prefix="bench-kill-", dir=memory()) as folder:
         yield Row(
             name="kill",
             about=f"seconds from limit to death of a whole tree, no grace ({cap.kind})",
@@ -124,8 +125,3 @@ def _killed(killer: Killer, name: str, file: Path, cap: Cap) -> Sample:
     finally:
         cap.sweep()
         heartbeats.close()
-
-
-def _memory() -> str | None:
-    """A folder in memory, where there is one: heartbeats on a disk would be slowed by it."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -21,7 +21,7 @@ from ..messages import Command
 from . import cgroup
 from .cgroup import Lane
 from .procfs import ProcessFacts, read_facts
-from .walk import Tree, command_marks, run_marks, send, send_all
+from .walk import Tree, command_marks, run_marks, send_all
 
 T = TypeVar("T")
 
@@ -292,11 +292,9 @@ def strongest(run_id: str) -> Containment:
 
 
 def terminate(members: list[ProcessFacts]) -> None:
-    """Ask to end: TERM, and CONT so that the stopped ones hear it."""
+    """Ask to end: TERM, and CONT to all of them, for one may have been stopped since we looked."""
     send_all(signal.SIGTERM, members)
-    for facts in members:
-        if facts.state in "Tt":
-            send(facts, signal.SIGCONT)
+    send_all(signal.SIGCONT, members)
 
 
 def become_subreaper() -> None:

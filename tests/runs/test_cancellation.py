@@ -132,7 +132,10 @@ async def test_the_whole_pass_has_so_many_events(whole: Repo) -> None:
     assert len(ran.events) == EVENTS
 
 
-@pytest.mark.parametrize("number", range(1, EVENTS + 1))
+@pytest.mark.parametrize(
+    ("anyio_backend", "number"),
+    [(("trio", "asyncio")[number % 2], number) for number in range(1, EVENTS + 1)],
+)
 async def test_a_scope_cancelled_at_any_event(whole: Repo, number: int) -> None:
     await by_anyio_scope(whole, Trigger(number))
 
@@ -148,7 +151,7 @@ NATIVE = [
 ]
 
 
-@pytest.mark.parametrize("number", [1, 2, 4, 9, 14, 19, 24, 29, 34, 39, 44, 49])
+@pytest.mark.parametrize("number", [1, 2, 4, 9, 16, 24, 32, 44])
 @pytest.mark.parametrize(("anyio_backend", "leave"), NATIVE)
 async def test_a_caller_that_leaves_in_its_own_way(
     whole: Repo, leave: Callable[[Repo, Trigger], Awaitable[None]], number: int
@@ -158,7 +161,7 @@ async def test_a_caller_that_leaves_in_its_own_way(
     assert_undone(whole)
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(10))
 async def test_a_caller_that_leaves_at_a_random_moment(whole: Repo, seed: int) -> None:
     with anyio.move_on_after(random.Random(seed).uniform(0, 0.4)):
         await whole.answer()

@@ -124,6 +124,7 @@ async def test_a_try_that_takes_too_long_is_ended_and_what_it_printed_is_kept(re
     assert ran.events_of("command_finished")[0]["timed_out"] is True
 
 
+@pytest.mark.slow
 async def test_a_try_limit_leaves_the_next_try_its_own_time(repo: Repo) -> None:
     command = "test -e once && exit 0; touch once; sleep 600"
     ran = await repo.contract(tests=gate(command, timeout_seconds=1, retries=1)).run()
@@ -149,6 +150,7 @@ async def test_a_stage_limit_ends_the_stage_without_another_try(repo: Repo) -> N
     assert [one.limit for one in ran.tries("tests")] == ["max_total_seconds_exceeded: 1"]
 
 
+@pytest.mark.slow
 async def test_the_operators_limits_replace_those_of_the_contract(repo: Repo) -> None:
     repo.contract(security={"max_cmd_seconds": 600}, tests=gate("sleep 600"))
 
@@ -212,6 +214,7 @@ async def test_a_commands_own_status_is_never_taken_for_ours(repo: Repo, code: i
     assert ran.verdict[2] == "stage_failed"
 
 
+@pytest.mark.slow
 async def test_a_command_that_survives_term_is_no_success_when_it_was_ended(repo: Repo) -> None:
     """A program that answers TERM with exit 0 has still not done what it was asked."""
     ran = await repo.contract(tests=gate("trap 'exit 0' TERM; sleep 600 & wait", timeout_seconds=1)).run()
@@ -343,6 +346,7 @@ async def test_a_daemon_of_evaluation_cannot_rewrite_the_verdict(repo: Repo) -> 
     assert len(ran.json("evaluation_summary.json")["ended_children"]) >= 1
 
 
+@pytest.mark.slow
 async def test_a_child_that_holds_the_pipe_delays_nobody_for_long(repo: Repo) -> None:
     repo.contract(deploy={"setup_cmds": ["echo early; sleep 600 & echo late"]})
 
