@@ -10,7 +10,7 @@ import msgspec
 
 from .contract.actions import read_actions
 from .contract.bootstrap import read_bootstrap
-from .contract.model import Actions, Bootstrap, Pipeline
+from .contract.model import Actions, Bootstrap, Pipeline, Section
 from .contract.pipeline import read_pipeline
 from .contract.problems import Problem
 from .contract.reading import Reading, missing
@@ -102,23 +102,35 @@ class FrozenContract(msgspec.Struct, frozen=True):
         return sorted(name for name in names if self.digests.get(name) != earlier.digests.get(name))
 
 
-def contract_paths(repository: Repository, pipeline: Pipeline, file: str, guard: Guard) -> list[str]:
+def contract_paths(repository: Repository, contract: Contract, guard: Guard) -> list[str]:
     """Every file that belongs to the contract: its own, its stages' and the scripts its commands execute."""
-    own = [file, BOOTSTRAP, ACTIONS, *repository.stage_scripts()]
+    own = [contract.file, BOOTSTRAP, ACTIONS, *repository.stage_scripts()]
     root = repository.root
     scripts = {
         script
-        for command, workdir in _commands(repository, pipeline)
+        for command, workdir in _commands(repository, contract)
         for script in audit(command, workdir, guard=guard, read=repository.read_script).scripts
     }
     return sorted({*own, *(str(Path(script).relative_to(root)) for script in scripts)})
 
 
-def _commands(repository: Repository, pipeline: Pipeline) -> Iterator[tuple[str, Path]]:
-    for spec in STAGES.values():
-        workdir = repository.workdir(spec.section(pipeline).workdir)
+def _commands(repository: Repository, contract: Contract) -> Iterator[tuple[str, Path]]:
+    for section, commands in _sections(contract):
+        workdir = repository.workdir(section.workdir)
         if isinstance(workdir, Path):
-            yield from ((command, workdir) for command in spec.commands(pipeline))
+            yield from ((command, workdir) for command in commands)
+
+
+def _sections(contract: Contract) -> Iterator[tuple[Section, tuple[str, ...]]]:
+    pipeline = contract.pipeline.value
+    if pipeline is not None:
+        yield from ((spec.section(pipeline), spec.commands(pipeline)) for spec in STAGES.values())
+    bootstrap = contract.bootstrap.value if contract.bootstrap is not None else None
+    if bootstrap is not None:
+        yield bootstrap, bootstrap.cmds
+    actions = contract.actions.value if contract.actions is not None else None
+    if actions is not None:
+        yield Section(), tuple(action.cmd for action in actions.actions if action.cmd)
 
 
 def script_texts(

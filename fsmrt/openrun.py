@@ -251,9 +251,7 @@ class OpenRun:
 
     def _look_at_target(self) -> None:
         self._git = self._repository.git_state()
-        self._contract_paths = contract_paths(
-            self._repository, self._asked.pipeline, self._asked.contract.file, self._guard
-        )
+        self._contract_paths = contract_paths(self._repository, self._asked.contract, self._guard)
         self._frozen = freeze(self._repository, self._contract_paths)
 
     def _own_paths(self) -> list[str]:

@@ -21,6 +21,7 @@ from .messages import Ended
 from .sandbox.cgroup import (
     abandoned_groups,
     group_members,
+    group_name,
     group_populated,
     kill_group,
     own_group,
@@ -43,17 +44,22 @@ class Reaped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sweep(state_dir: Path) -> list[Reaped]:
-    """Clean up after every dead run."""
-    return [reap(state_dir, lease) for lease in dead_leases(state_dir)]
+    """Clean up after every dead run, and remove the empty groups of services that outlived theirs."""
+    reaped = [reap(state_dir, lease) for lease in dead_leases(state_dir)]
+    remove_abandoned_groups()
+    return reaped
 
 
 def reap(state_dir: Path, lease: Lease) -> Reaped:
-    """Clean up after one dead run. Its lease goes last, and only if nothing is left to find by it."""
+    """Clean up after one dead run. Its lease goes last, and only if nothing is left to find by it.
+
+    A record that was damaged is reported, once: no later sweep could mend it.
+    """
     ended, leaks = _end_processes(lease) if lease.boot_id == boot_id() else ([], [])
     recovered, trouble = _recover_record(lease)
-    leaks += trouble
     if not leaks:
         discard(state_dir, lease)
+    leaks += trouble
     return Reaped(
         run_id=lease.run_id,
         run_dir=lease.run_dir,
@@ -64,7 +70,7 @@ def reap(state_dir: Path, lease: Lease) -> Reaped:
 
 
 def _end_processes(lease: Lease) -> tuple[list[Ended], list[str]]:
-    group = Path(lease.cgroup) if lease.cgroup else None
+    group = _group_of(lease)
     tree = Tree(run_marks(lease.run_id))
     found = {facts.pid: facts for facts in [*_in_group(group), *tree.members()]}
     described = {pid: command_line(pid) for pid in found}
@@ -73,6 +79,14 @@ def _end_processes(lease: Lease) -> tuple[list[Ended], list[str]]:
     if group is not None and group.exists() and not remove_group(group):
         leaks.append(f"control group {group} could not be removed")
     return [_ended(facts, described[pid]) for pid, facts in found.items()], leaks
+
+
+def _group_of(lease: Lease) -> Path | None:
+    """The run's group. A run that died before its lease could name it has one of the name it would have got."""
+    if lease.cgroup is not None:
+        return Path(lease.cgroup)
+    parent = own_group()
+    return None if parent is None else parent / group_name(lease.run_id, lease.owner)
 
 
 def _in_group(group: Path | None) -> Iterator[ProcessFacts]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -34,6 +35,7 @@ def may_mount() -> bool:
 
 CAPABILITIES: dict[str, Callable[[], bool]] = {
     "cgroup": lambda: cgroup.why_unavailable() is None,
+    "host": lambda: sys.platform == "linux",
     "git": lambda: shutil.which("git") is not None,
     "root": lambda: os.geteuid() == 0,
     "mount": may_mount,
@@ -48,6 +50,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     names = ", ".join(CAPABILITIES)
+    if unknown := _required() - CAPABILITIES.keys():
+        raise pytest.UsageError(
+            f"FSMRT_REQUIRE: no such capability: {', '.join(sorted(unknown))}; known: {names}"
+        )
     config.addinivalue_line("markers", f"needs(*capabilities): something of the machine, of: {names}")
 
 
@@ -57,11 +63,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             _require(str(name))
 
 
+def _required() -> set[str]:
+    return {part.strip() for part in os.environ.get("FSMRT_REQUIRE", "").split(",")} - {""}
+
+
 def _require(name: str) -> None:
     if CAPABILITIES[name]():
         return
-    required = {part.strip() for part in os.environ.get("FSMRT_REQUIRE", "").split(",")}
-    if name in required:
+    if name in _required():
         pytest.fail(f"FSMRT_REQUIRE names {name}, and this machine does not have it")
     pytest.skip(f"this machine has no {name}")
 
@@ -105,7 +114,7 @@ def _groups_of(folders: list[Path]) -> Iterator[str]:
     parent = cgroup.own_group()
     for folder in folders if parent is not None else ():
         yield from (
-            f"control group {group}" for group in Path(str(parent)).glob(f"{cgroup.PREFIX}{folder.name}*")
+            f"control group {group}" for group in Path(str(parent)).glob(f"{cgroup.PREFIX}*{folder.name}")
         )
 
 

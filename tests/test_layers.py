@@ -15,7 +15,7 @@ PACKAGE = "fsmrt"
 # Floor by module; the longest name that is the module itself or a package around it counts.
 FLOORS = {
     "words": (
-        "errors", "messages", "orders", "settings", "placement", "verdict", "states", "plan", "contract",
+        "errors", "messages", "orders", "result", "settings", "placement", "verdict", "states", "plan", "contract",
         "outcome",
         "evidence.identity", "evidence.health",
     ),
@@ -24,7 +24,9 @@ FLOORS = {
         "sandbox", "evidence", "opencode",
     ),
     "actors": ("actors",),
-    "rooms": ("", "__main__", "control", "supervisor", "session", "sync", "batch", "integrations", "cli"),
+    "rooms": (
+        "", "__main__", "control", "supervisor", "openrun", "session", "sync", "batch", "integrations", "cli",
+    ),
     "apart": ("testing", "helpers"),
 }  # fmt: skip
 HEIGHT = {"words": 0, "hands": 1, "actors": 2, "rooms": 3}

@@ -16,7 +16,7 @@ import anyio
 
 from bench import fresh
 from bench.harness import Goal, Options, Row, Sample, Variant
-from bench.programs import ROOT, memory
+from bench.programs import ROOT
 from bench.workbench import Discard, command, host_sandbox, redactor
 from fsmrt.evidence.folder import RunFolder
 from fsmrt.evidence.spool import Spool
@@ -78,7 +78,6 @@ def opened(options: Options) -> Iterator[Row]:
         about=f"seconds for {int(size) / GIB:.3g} GiB of a command's output",
         variants=(
             Variant(FLOOR, of("to_file", "compiler")),
-            Variant("child to file in memory", of("to_memory", "compiler")),
             Variant("pipe, read and dropped", of("through_pipe", "compiler")),
             Variant("fsmrt sandbox alone", of("through_sandbox", "compiler")),
             *(Variant(f"fsmrt: {content}", of("through_spool", content)) for content in CONTENTS),
@@ -98,16 +97,8 @@ def chatterbox(size: str, content: str, folder: str) -> list[str]:
     return [sys.executable, "-S", "-E", "-c", CHATTERBOX, size, os.fspath(block)]
 
 
-def to_memory(size: str, content: str) -> Sample:
-    """As `to_file`, where the machine has a file system in memory: what the disk makes of the floor."""
-    return to_file(size, content, memory())
-
-
-def to_file(size: str, content: str, place: str | None = None) -> Sample:
-    with (
-        TemporaryDirectory(prefix="bench-output-", dir=place) as folder,
-        open(os.path.join(folder, "out"), "wb") as out,
-    ):
+def to_file(size: str, content: str) -> Sample:
+    with TemporaryDirectory(prefix="bench-output-") as folder, open(os.path.join(folder, "out"), "wb") as out:
         argv = chatterbox(size, content, folder)
         start = time.perf_counter()
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=out, check=True)

@@ -47,7 +47,9 @@ class Feed:
             subscriber.channel.close()
         self._subscribers.clear()
 
-    async def subscribe(self, from_seq: int = 0, buffer: int = BUFFER) -> AsyncGenerator[Event | Lagged, None]:
+    async def subscribe(
+        self, from_seq: int = 0, buffer: int = BUFFER
+    ) -> AsyncGenerator[Event | Lagged, None]:
         """Every event from `from_seq` on, once, in order; ends with the run, or with `Lagged`."""
         send, receive = anyio.create_memory_object_stream[Event](buffer)
         subscriber = _Subscriber(send)

@@ -69,13 +69,18 @@ def group_name(run_id: str, owner: Owner) -> str:
 
 def abandoned_groups(parent: Path) -> list[Path]:
     """Our groups below `parent` whose owner is dead and in which nobody lives."""
-    return [
-        group
-        for group in _folders(parent)
-        if (named := _NAME.match(group.name))
-        and process_start_time(int(named["pid"])) != int(named["start"])
-        and not group_populated(group)
-    ]
+    alive: dict[tuple[str, str], bool] = {}
+    abandoned = []
+    for group in _folders(parent):
+        named = _NAME.match(group.name)
+        if named is None:
+            continue
+        owner = named["pid"], named["start"]
+        if owner not in alive:
+            alive[owner] = process_start_time(int(owner[0])) == int(owner[1])
+        if not alive[owner] and not group_populated(group):
+            abandoned.append(group)
+    return abandoned
 
 
 def _folders(parent: Path) -> list[Path]:

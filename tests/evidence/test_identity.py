@@ -59,7 +59,7 @@ def test_canonical_json_has_one_form(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, {"a": [1, math.inf]}, [-math.inf, None], [2**70, -math.nan]])
 def test_canonical_json_knows_no_nan(value: object) -> None:
-    with pytest.raises(ValueError, match="NaN|not JSON compliant"):
+    with pytest.raises(ValueError, match=r"NaN|not JSON compliant"):
         canonical_json(value)
 
 

@@ -53,7 +53,7 @@ def processes_of(run_id: str) -> list[ProcessFacts]:
 def groups_of(run_id: str) -> list[Path]:
     """Control groups of a run that are still there."""
     parent = cgroup.own_group()
-    return [] if parent is None else sorted(parent.glob(f"{cgroup.PREFIX}{run_id}*"))
+    return [] if parent is None else sorted(parent.glob(f"{cgroup.PREFIX}*{run_id}"))
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
