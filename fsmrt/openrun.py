@@ -7,49 +7,40 @@ as long as anything could be left, something must say whose it is.
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgspec
 from anyio import to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 
-from . import __version__
 from .actors.base import Address, start
 from .actors.recorder import Recorder
 from .actors.stage import reason_for
 from .actors.tools import Tools, pretty
-from .contract.environment import Llm, inherited, missing_variable_hint, missing_variables
+from .contract.environment import inherited
 from .contract.limits import effective_limits
-from .contract.model import Pipeline
 from .contract.rules import Guard
 from .contract.secrets import secret_values, unredactable
 from .contract_files import (
-    ACTIONS,
     Contract,
-    contract_paths,
-    freeze,
     read_bootstrap_file,
-    script_texts,
 )
 from .control import Control
+from .description import described, utc_now
 from .errors import EvidenceError, EvidenceWriteFailed, SandboxError
 from .evidence.events import Event
 from .evidence.filesystem import may_be_credential
 from .evidence.folder import RunFolder
 from .evidence.health import Health
-from .evidence.identity import canonical_json, unit_id
-from .evidence.record import PLATFORM, RunRecord
+from .evidence.record import RunRecord
 from .evidence.redaction import Redactor, load_or_create_key
 from .evidence.scratch import ScratchKeeper
 from .evidence.treewatch import TreeWatch
@@ -64,46 +55,23 @@ from .messages import (
     RunResult,
     StageOrder,
     StageReport,
-    Target,
 )
 from .orders import RUNTIME_ENV, OrderBook, Surroundings, runtime_env_object
 from .placement import Placement
-from .repository import CONTRACT_DIR, Repository
+from .repository import CONTRACT_DIR
+from .request import Request
 from .result import Ending, answer, code_of, document, verdict
 from .sandbox import BACKENDS, terminal
 from .sandbox.base import Sandbox
-from .settings import CORE_LAYERS, Settings
+from .settings import CORE_LAYERS
 from .supervisor import Supervisor
+from .survey import Survey
 from .verdict import Reason
 
 ATTEMPT = "full_attempt_01"
 HELPERS = str(Path(__file__).parent / "helpers")
 _WATCHED = ("rollout", "evaluation")
 """Stages in front of which the contract is compared with what it was."""
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be run, checked and ready."""
-
-    run_id: str
-    repository: Repository
-    contract: Contract
-    pipeline: Pipeline
-    settings: Settings
-    stages: tuple[str, ...]
-    llm: Llm | None
-
-    @property
-    def place(self) -> Path:
-        """The folder in which the run folder is made."""
-        if self.settings.artifacts is not None:
-            return Path(self.settings.artifacts).expanduser().absolute()
-        return self.repository.root / (self.pipeline.artifacts.out_dir or f"{CONTRACT_DIR}/artifacts")
-
-    @property
-    def run_dir(self) -> Path:
-        """The run folder, which exists once the run has been opened."""
-        return self.place / self.run_id
 
 
 class Unopened(Exception):
@@ -119,7 +87,7 @@ class OpenRun:
 
     def __init__(
         self,
-        asked: Asked,
+        request: Request,
         placement: Placement,
         state: Path,
         control: Control,
@@ -127,26 +95,26 @@ class OpenRun:
         sandbox: Sandbox | None = None,
     ) -> None:
         assert placement.kind is not None
-        self._asked = asked
+        self._request = request
         self._placement = placement
         self._state = state
         self._control = control
         self._on_event = on_event
         self._began = time.monotonic()
         self._timings: dict[str, float] = {}
-        self._warnings: list[str] = [*placement.warnings, *_remarks(asked.contract)]
-        self._repository = asked.repository
-        self._sandbox: Sandbox = sandbox or BACKENDS[placement.kind](asked.run_id)
-        security = asked.pipeline.security
+        self._warnings: list[str] = [*placement.warnings, *_remarks(request.contract)]
+        self._repository = request.repository
+        self._sandbox: Sandbox = sandbox or BACKENDS[placement.kind](request.run_id)
+        security = request.pipeline.security
         self._guard = Guard(
             security.mode,
             security.allowlist,
             security.denylist,
             repo_root=str(self._repository.root),
-            unattended=asked.settings.unattended,
+            unattended=request.settings.unattended,
         )
-        self._inherited = inherited(asked.settings.environ)
-        self._limits = self._effective_limits()
+        self._inherited = inherited(request.settings.environ)
+        self._warnings += self._limit_warnings()
 
     async def perform(self) -> RunResult:
         """Open, supervise, close. Raises `Unopened`, or a cancellation once everything is undone."""
@@ -154,7 +122,7 @@ class OpenRun:
             lease = self._hold_lease()
             held.callback(lease.release)
             redactor = self._make_redactor()
-            await self._survey(redactor)
+            await self._look(redactor)
             folder = self._make_folder()
             held.callback(folder.close)
             record = self._start_record(folder, redactor)
@@ -178,13 +146,13 @@ class OpenRun:
     def _hold_lease(self) -> HeldLease:
         owner = this_process()
         lease = Lease(
-            run_id=self._asked.run_id,
+            run_id=self._request.run_id,
             boot_id=owner.boot_id,
             pid=owner.pid,
             start_time=owner.start_time,
-            run_dir=str(self._asked.run_dir),
+            run_dir=str(self._request.run_dir),
             repo=str(self._repository.root),
-            created_at=_now(),
+            created_at=utc_now(),
         )
         try:
             return hold(self._state, lease)
@@ -194,22 +162,22 @@ class OpenRun:
             ) from error
 
     def _make_folder(self) -> RunFolder:
-        if self._asked.settings.artifacts is None and not self._repository.inside(
-            self._asked.place.resolve()
+        if self._request.settings.artifacts is None and not self._repository.inside(
+            self._request.place.resolve()
         ):
             raise Unopened(
                 Reason.PREFLIGHT_FAILED,
-                f"the evidence folder {self._asked.place} leads out of the repository",
+                f"the evidence folder {self._request.place} leads out of the repository",
             )
         try:
-            return RunFolder.create(self._asked.place, self._asked.run_id)
+            return RunFolder.create(self._request.place, self._request.run_id)
         except EvidenceWriteFailed as error:
             reason = reason_for(error)
             reason = reason if reason is Reason.DISK_FULL else Reason.PREFLIGHT_FAILED
             raise Unopened(reason, f"no evidence can be kept: {error}") from error
 
     def _make_redactor(self) -> Redactor:
-        settings, pipeline = self._asked.settings, self._asked.pipeline
+        settings, pipeline = self._request.settings, self._request.pipeline
         contract_env = {
             name: value
             for section in (
@@ -237,34 +205,29 @@ class OpenRun:
         except (EvidenceError, OSError) as error:
             raise Unopened(Reason.PREFLIGHT_FAILED, f"the redaction key cannot be used: {error}") from error
 
-    async def _survey(self, redactor: Redactor) -> None:
+    async def _look(self, redactor: Redactor) -> None:
         """What the target is, before anything of it runs."""
         self._tree = TreeWatch(
             self._repository.root,
             self._emit,
-            enabled=self._asked.settings.observes("filesystem"),
+            enabled=self._request.settings.observes("filesystem"),
             excludes=self._own_paths(),
             secrets_check=partial(_secret_key, redactor, load_or_create_key(self._state)),
         )
-        await to_thread.run_sync(self._look_at_target)
+        self._survey = await to_thread.run_sync(Survey, self._repository, self._request.contract, self._guard)
         await self._tree.before_stage()
-
-    def _look_at_target(self) -> None:
-        self._git = self._repository.git_state()
-        self._contract_paths = contract_paths(self._repository, self._asked.contract, self._guard)
-        self._frozen = freeze(self._repository, self._contract_paths)
 
     def _own_paths(self) -> list[str]:
         """What we write inside the tree ourselves."""
         own = [f"{CONTRACT_DIR}/run.lock"]
-        if self._repository.inside(self._asked.place):
-            own.append(str(self._asked.place.relative_to(self._repository.root)))
+        if self._repository.inside(self._request.place):
+            own.append(str(self._request.place.relative_to(self._repository.root)))
         return own
 
     def _start_record(self, folder: RunFolder, redactor: Redactor) -> RunRecord:
         with ExitStack() as undo:
             try:
-                record = RunRecord(folder, redactor, self._run_json())
+                record = RunRecord(folder, redactor, self._description())
                 undo.callback(record.close)
                 self._keep_contract(record)
             except EvidenceWriteFailed as error:
@@ -275,68 +238,34 @@ class OpenRun:
 
     def _protected(self, run_dir: Path) -> Iterator[Path]:
         """What no action may write: the contract, and the evidence of this run and of earlier ones."""
-        root, place = self._repository.root, self._asked.place.resolve()
-        yield from (root / self._asked.contract.file, root / CONTRACT_DIR / "artifacts", run_dir.resolve())
+        root, place = self._repository.root, self._request.place.resolve()
+        yield from (root / self._request.contract.file, root / CONTRACT_DIR / "artifacts", run_dir.resolve())
         if place != root and self._repository.inside(place):
             yield place
 
-    def _run_json(self) -> dict[str, Any]:
-        asked, settings = self._asked, self._asked.settings
-        inputs = self._unit_inputs()
-        return {
-            "schema": "fsmrt.run.v1",
-            "run_id": asked.run_id,
-            "unit_id": unit_id(inputs),
-            "unit_inputs": inputs,
-            "producer": f"fsmrt {__version__}",
-            "platform": PLATFORM,
-            "agent": "none",
-            "pipeline": asked.contract.file,
-            "target": self._target,
-            "env_keys": sorted({*self._inherited, *settings.operator_env}),
-            "secrets": sorted(settings.secrets),
-            "stages": asked.stages,
-            "timeout_s": settings.timeout,
-            "limits": self._limits,
-            "sandbox": {"kind": self._placement.kind, "why": self._placement.why},
-            "sandbox_asked": settings.sandbox,
-            "network": asked.pipeline.sandbox.network,
-            "observe": {layer: settings.observe.get(layer, "try") for layer in CORE_LAYERS},
-            "redaction": settings.redaction,
-            "contract_files": self._frozen.digests,
-            "boot_id": this_process().boot_id,
-            "started_at": _now(),
-        }
+    def _description(self) -> dict[str, Any]:
+        return described(
+            self._request,
+            self._placement,
+            frozen=self._survey.frozen,
+            tree=self._tree.digest,
+            target=self._survey.target,
+            env_keys=self._env_keys,
+        )
 
-    def _unit_inputs(self) -> dict[str, Any]:
-        settings = self._asked.settings
-        return {
-            "contract_hash": self._frozen.hash,
-            "outcome_hash": None,
-            "tree": self._tree.digest,
-            "stages": self._asked.stages,
-            "sandbox": self._placement.kind,
-            "network": self._asked.pipeline.sandbox.network,
-            "limits": self._limits,
-            "env_sha256": hashlib.sha256(canonical_json(dict(settings.env))).hexdigest(),
-            "secrets": sorted(settings.secrets),
-            "mode": settings.mode,
-            "llm": settings.llm,
-            "test_cmds": settings.test_cmds,
-            "image_digest": None,
-            "protocol": 1,
-        }
+    @property
+    def _env_keys(self) -> list[str]:
+        return sorted({*self._inherited, *self._request.settings.operator_env})
 
-    def _effective_limits(self) -> dict[str, Any]:
-        settings = self._asked.settings
-        limits = effective_limits(self._asked.pipeline, {**settings.environ, **settings.operator_env})
-        plain = msgspec.structs.asdict(limits)
-        self._warnings += plain.pop("warnings")
-        return {**plain, "output_bytes": settings.output_bytes}
+    def _limit_warnings(self) -> tuple[str, ...]:
+        settings = self._request.settings
+        return effective_limits(
+            self._request.pipeline, {**settings.environ, **settings.operator_env}
+        ).warnings
 
     def _keep_contract(self, record: RunRecord) -> None:
         record.folder.makedirs(ATTEMPT)  # also a run that is stopped before its first stage has one
-        for path in self._frozen.digests:
+        for path in self._survey.frozen.digests:
             record.folder.makedirs(str(Path("contract", path).parent))
             content = self._repository.contract_bytes(path)
             record.folder.write_new(
@@ -379,7 +308,7 @@ class OpenRun:
         self, record: RunRecord, recorder: Recorder, address: Address[Record, None], lease: HeldLease
     ) -> RunResult:
         self._address = address
-        send, receive = anyio.create_memory_object_stream[StageReport](len(self._asked.stages) + 4)
+        send, receive = anyio.create_memory_object_stream[StageReport](len(self._request.stages) + 4)
         tools = self._tools(record, address, send)
         book = self._order_book(record)
         supervisor = Supervisor(
@@ -387,7 +316,7 @@ class OpenRun:
             tools,
             receive,
             self._control,
-            self._asked.stages,
+            self._request.stages,
             self._deadline,
             before_stage=partial(self._before_stage, record.redactor),
         )
@@ -400,7 +329,12 @@ class OpenRun:
                 with cleanup(2 * CLOSE_GRACE):
                     await self._sandbox.close(leave_running=supervisor.leaves_running)
                 with cleanup():
-                    self._warnings += await to_thread.run_sync(self._hints, supervisor.reports)
+                    self._warnings += await to_thread.run_sync(
+                        self._survey.hints,
+                        supervisor.reports,
+                        self._request.settings.environ,
+                        self._env_keys,
+                    )
                 result = self._answer(supervisor, record)
                 with cleanup():
                     result = await self._write_end(result, supervisor, record, recorder)
@@ -408,7 +342,7 @@ class OpenRun:
 
     @property
     def _deadline(self) -> float | None:
-        timeout = self._asked.settings.timeout
+        timeout = self._request.settings.timeout
         return None if timeout is None else anyio.current_time() + timeout - (time.monotonic() - self._began)
 
     def _tools(
@@ -418,7 +352,7 @@ class OpenRun:
         reports: MemoryObjectSendStream[StageReport],
     ) -> Tools:
         return Tools(
-            run_id=self._asked.run_id,
+            run_id=self._request.run_id,
             sandbox=self._sandbox,
             repository=self._repository,
             folder=record.folder,
@@ -428,13 +362,13 @@ class OpenRun:
             scratch=ScratchKeeper(record.folder, record.redactor),
             recorder=address,
             reports=reports,
-            now=_now,
+            now=utc_now,
         )
 
     def _order_book(self, record: RunRecord) -> OrderBook:
-        asked = self._asked
+        request = self._request
         around = Surroundings(
-            run_id=asked.run_id,
+            run_id=request.run_id,
             repo_root=str(self._repository.root),
             run_dir=str(record.path),
             attempt=ATTEMPT,
@@ -448,7 +382,7 @@ class OpenRun:
             run_deadline=self._deadline,
             has_terminal=terminal.available(),
         )
-        return OrderBook(asked.pipeline, asked.contract.actions, asked.settings, asked.llm, around)
+        return OrderBook(request.pipeline, request.contract.actions, request.settings, request.llm, around)
 
     def _read_runtime_env(self) -> Mapping[str, Any] | None:
         content = self._repository.read_output(RUNTIME_ENV)
@@ -458,25 +392,25 @@ class OpenRun:
         await self._address.tell(records)
 
     async def _begin(self, address: Address[Record, None]) -> None:
-        settings, facts = self._asked.settings, self._sandbox.facts
+        facts = self._sandbox.facts
         await address.tell(
             Note(
                 type="run_started",
                 data={
                     "agent": "none",
-                    "pipeline": self._asked.contract.file,
-                    "env_keys": sorted({*self._inherited, *settings.operator_env}),
+                    "pipeline": self._request.contract.file,
+                    "env_keys": self._env_keys,
                     "sandbox": facts.kind,
                     "containment": {"kind": facts.containment, "exact": facts.exact, "notes": facts.notes},
-                    "network": self._asked.pipeline.sandbox.network,
-                    "stages": self._asked.stages,
+                    "network": self._request.pipeline.sandbox.network,
+                    "stages": self._request.stages,
                 },
             )
         )
         await address.tell(
             Note(
                 type="contract_frozen",
-                data={"hash": self._frozen.hash, "files": self._frozen.digests},
+                data={"hash": self._survey.frozen.hash, "files": self._survey.frozen.digests},
             )
         )
         self._timings["open_ms"] = self._elapsed_ms()
@@ -489,11 +423,10 @@ class OpenRun:
             await self._watch_contract()
 
     async def _watch_contract(self) -> None:
-        now = await to_thread.run_sync(freeze, self._repository, self._contract_paths)
-        changed = [path for path in now.changed_since(self._frozen) if path != ACTIONS]
+        changed, now = await to_thread.run_sync(self._survey.changed)
         if changed:
             self._warnings.append(f"contract_changed: {', '.join(changed)}")
-            await self._address.tell(Note(type="contract_changed", data={"files": changed, "hash": now.hash}))
+            await self._address.tell(Note(type="contract_changed", data={"files": changed, "hash": now}))
 
     # The end
 
@@ -528,11 +461,11 @@ class OpenRun:
             defect=supervisor.defect,
             interrupted=supervisor.interrupted,
         )
-        conclusion = verdict(self._asked.pipeline, supervisor.reports, ending)
+        conclusion = verdict(self._request.pipeline, supervisor.reports, ending)
         return answer(
-            run_id=self._asked.run_id,
+            run_id=self._request.run_id,
             conclusion=conclusion,
-            target=self._target,
+            target=self._survey.target,
             sandbox=self._sandbox.facts,
             reports=reports,
             warnings=[*self._warnings, *(text for report in reports for text in report.warnings)],
@@ -543,34 +476,8 @@ class OpenRun:
             terminated=self._control.terminated,
         )
 
-    @property
-    def _target(self) -> Target:
-        return Target(
-            kind="path",
-            path=str(self._repository.root),
-            commit=self._git.commit,
-            dirty=self._git.dirty,
-        )
-
-    def _hints(self, reports: Iterable[StageReport]) -> list[str]:
-        """Variables that failed stages and their scripts mention, the caller has, and commands do not get."""
-        asked = self._asked
-        passed = {*self._inherited, *asked.settings.operator_env}
-        hints = []
-        for report in reports:
-            if report.ok or report.stopped:
-                continue
-            commands = [command.cmd for command in report.commands]
-            scripts = script_texts(self._repository, asked.pipeline, report.stage, commands, self._guard)
-            text = "\n".join([*commands, *scripts])
-            hints += [
-                missing_variable_hint(name)
-                for name in missing_variables(text, asked.settings.environ, passed)
-            ]
-        return hints
-
     def _health(self, record: RunRecord, recorder: Recorder) -> Health:
-        facts, settings = self._sandbox.facts, self._asked.settings
+        facts, settings = self._sandbox.facts, self._request.settings
         return record.health(
             filesystem=self._tree.health,
             observed={layer: settings.observes(layer) for layer in CORE_LAYERS},
@@ -608,7 +515,3 @@ def _finished(result: RunResult) -> dict[str, Any]:
         "reason": result.reason,
         "failure": None if result.ok else result.message,
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

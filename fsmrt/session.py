@@ -11,28 +11,21 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
-from .contract.environment import Llm, parse_llm
-from .contract_files import read_contract
 from .control import Control
-from .errors import PlatformUnsupported, SpecError
 from .evidence.events import Event
-from .evidence.identity import RunSpec, new_run_id
 from .lease import state_dir
 from .messages import RunResult, Target
-from .openrun import Asked, OpenRun, Unopened
-from .placement import Placement, place
-from .plan import forward_stages
+from .openrun import OpenRun, Unopened
+from .placement import Placement
 from .reaper import sweep
-from .repository import Repository
+from .request import Request, placement_of, prepare
 from .result import refused
 from .sandbox.base import Sandbox
 from .settings import Settings
@@ -63,7 +56,7 @@ async def run(
 
 
 async def perform(
-    asked: Asked,
+    request: Request,
     *,
     control: Control | None = None,
     on_event: Observer | None = None,
@@ -79,79 +72,10 @@ async def perform(
     control = control or Control()
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_perform, asked, control, on_event, sandbox, answer)
+            group.start_soon(_perform, request, control, on_event, sandbox, answer)
     finally:
         control.finish()
     return answer[0]
-
-
-def prepare(target: str | os.PathLike[str], settings: Settings | None = None) -> Asked:
-    """Check everything that can be wrong before anything exists; raises as `run` does."""
-    if sys.platform != "linux":
-        raise PlatformUnsupported("fsmrt runs on Linux; elsewhere, use it inside a Linux virtual machine.")
-    settings = settings or Settings()
-    if not settings.environ:
-        settings = settings.with_environ(dict(os.environ))
-    repository = Repository(Path(target))
-    contract = read_contract(repository, settings.pipeline)
-    pipeline = contract.accepted()
-    asked = Asked(
-        run_id=new_run_id(datetime.now(UTC), os.urandom(8)),
-        repository=repository,
-        contract=contract,
-        pipeline=pipeline,
-        settings=settings,
-        stages=_checked_stages(settings),
-        llm=_llm(settings),
-    )
-    problems = _spec(asked).problems()
-    if problems:
-        raise SpecError(problems)
-    return asked
-
-
-def _checked_stages(settings: Settings) -> tuple[str, ...]:
-    try:
-        return forward_stages(settings.stages)
-    except ValueError as error:
-        raise SpecError([("unknown_stage", "stages", str(error))]) from None
-
-
-def _llm(settings: Settings) -> Llm | None:
-    return None if settings.llm is None else parse_llm(settings.llm, _folder_at)
-
-
-def _folder_at(text: str) -> str | None:
-    path = Path(text).expanduser()
-    if not path.exists():
-        return None
-    if not path.is_dir():
-        raise NotADirectoryError(text)
-    return str(path.resolve())
-
-
-def _spec(asked: Asked) -> RunSpec:
-    settings = asked.settings
-    return RunSpec(
-        run_id=asked.run_id,
-        pipeline=settings.pipeline,
-        env=settings.operator_env,
-        secrets=tuple(settings.secrets),
-        cwd=str(asked.repository.root),
-        timeout_s=settings.timeout,
-        limits={"output_bytes": settings.output_bytes},
-        observe=settings.observe,
-    )
-
-
-def placement_of(asked: Asked) -> Placement:
-    """Where this run's commands would run, and why."""
-    return place(
-        asked.pipeline.security.mode,
-        asked.settings.sandbox,
-        remote=False,
-        allow_system=asked.settings.allow_system,
-    )
 
 
 def _brought(sandbox: Sandbox) -> Placement:
@@ -159,56 +83,58 @@ def _brought(sandbox: Sandbox) -> Placement:
 
 
 async def _perform(
-    asked: Asked,
+    request: Request,
     control: Control,
     on_event: Observer | None,
     sandbox: Sandbox | None,
     answer: list[RunResult],
 ) -> None:
-    placement = placement_of(asked) if sandbox is None else _brought(sandbox)
+    placement = placement_of(request) if sandbox is None else _brought(sandbox)
     if placement.kind is None:
-        answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, placement.why))
+        answer.append(refused(request.run_id, _target(request), Reason.PREFLIGHT_FAILED, placement.why))
         return
-    missing = _unobservable(asked.settings)
+    missing = _unobservable(request.settings)
     if missing is not None:
-        answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, missing))
+        answer.append(refused(request.run_id, _target(request), Reason.PREFLIGHT_FAILED, missing))
         return
     with ExitStack() as held:
         try:
-            lock = asked.repository.try_lock()
+            lock = request.repository.try_lock()
         except OSError as error:
-            message = f"{asked.repository.root} cannot be locked for a run: {error.strerror}"
-            answer.append(refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, message))
+            message = f"{request.repository.root} cannot be locked for a run: {error.strerror}"
+            answer.append(refused(request.run_id, _target(request), Reason.PREFLIGHT_FAILED, message))
             return
         if lock is None:
-            message = f"another run works in {asked.repository.root}; it must end first"
-            answer.append(refused(asked.run_id, _target(asked), Reason.REPO_BUSY, message))
+            message = f"another run works in {request.repository.root}; it must end first"
+            answer.append(refused(request.run_id, _target(request), Reason.REPO_BUSY, message))
             return
         held.callback(lock.release)
-        answer.append(await _perform_locked(asked, placement, control, on_event, sandbox))
+        answer.append(await _perform_locked(request, placement, control, on_event, sandbox))
 
 
 async def _perform_locked(
-    asked: Asked,
+    request: Request,
     placement: Placement,
     control: Control,
     on_event: Observer | None,
     sandbox: Sandbox | None,
 ) -> RunResult:
     try:
-        state = _state_dir(asked.settings)
+        state = _state_dir(request.settings)
     except OSError as error:
         message = f"the state folder cannot be used: {error.filename}: {error.strerror}"
-        return refused(asked.run_id, _target(asked), Reason.PREFLIGHT_FAILED, message)
+        return refused(request.run_id, _target(request), Reason.PREFLIGHT_FAILED, message)
     try:
         await to_thread.run_sync(sweep, state)
-        return await OpenRun(asked, placement, state, control, on_event, sandbox).perform()
+        return await OpenRun(request, placement, state, control, on_event, sandbox).perform()
     except Unopened as unopened:
-        return refused(asked.run_id, _target(asked), unopened.reason, str(unopened))
+        return refused(request.run_id, _target(request), unopened.reason, str(unopened))
     except Exception as error:
         # A defect of ours outside of any stage. Everything was undone on the way here; the answer says so.
-        log.exception("run %s ended by a defect of fsmrt", asked.run_id)
-        return refused(asked.run_id, _target(asked), Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}")
+        log.exception("run %s ended by a defect of fsmrt", request.run_id)
+        return refused(
+            request.run_id, _target(request), Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}"
+        )
 
 
 def _unobservable(settings: Settings) -> str | None:
@@ -219,8 +145,8 @@ def _unobservable(settings: Settings) -> str | None:
     return None
 
 
-def _target(asked: Asked) -> Target:
-    return Target(kind="path", path=str(asked.repository.root))
+def _target(request: Request) -> Target:
+    return Target(kind="path", path=str(request.repository.root))
 
 
 def _state_dir(settings: Settings) -> Path:

@@ -20,12 +20,12 @@ FLOORS = {
         "evidence.identity", "evidence.health",
     ),
     "hands": (
-        "limits", "lease", "reaper", "repository", "contract_files", "targets",
+        "limits", "lease", "reaper", "repository", "contract_files", "survey", "request", "targets",
         "sandbox", "evidence", "opencode",
     ),
     "actors": ("actors",),
     "rooms": (
-        "", "__main__", "control", "supervisor", "openrun", "session", "sync", "batch", "integrations", "cli",
+        "", "__main__", "control", "supervisor", "openrun", "description", "session", "sync", "batch", "integrations", "cli",
     ),
     "apart": ("testing", "helpers"),
 }  # fmt: skip

@@ -10,9 +10,10 @@ import anyio
 import pytest
 
 from fsmrt.errors import ContractError, SpecError
+from fsmrt.request import prepare
 from fsmrt.result import code_of
 from fsmrt.sandbox import containment
-from fsmrt.session import prepare, run
+from fsmrt.session import run
 from tests.runs.repo import Ran, Repo, evaluation
 
 pytestmark = pytest.mark.anyio

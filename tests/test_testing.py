@@ -14,9 +14,10 @@ from trio.testing import MockClock
 
 from fsmrt.errors import SandboxLost, SpawnFailed
 from fsmrt.messages import Command, RunResult
+from fsmrt.request import prepare
 from fsmrt.result import code_of
 from fsmrt.sandbox.base import shell_argv
-from fsmrt.session import perform, prepare
+from fsmrt.session import perform
 from fsmrt.settings import Settings
 from fsmrt.testing import FakeCommand, FakeSandbox
 

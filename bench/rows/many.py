@@ -18,7 +18,8 @@ from bench.harness import Goal, Options, Row, Sample, Variant
 from bench.programs import repository_of
 from bench.spawning import COMMAND, many_at_once
 from bench.workbench import Discard, command, host_sandbox
-from fsmrt.session import perform, prepare
+from fsmrt.request import prepare
+from fsmrt.session import perform
 from fsmrt.settings import Settings
 
 RUNS, COMMANDS, AT_ONCE = 1000, 5, 64

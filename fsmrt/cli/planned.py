@@ -18,11 +18,11 @@ from ..contract.scripts import audit
 from ..contract.secrets import secret_values, unredactable
 from ..contract_files import read_bootstrap_file
 from ..messages import PlannedCommand, StageOrder
-from ..openrun import HELPERS, Asked
+from ..openrun import HELPERS
 from ..orders import STAGES, OrderBook, Surroundings
 from ..placement import Placement
 from ..repository import Repository
-from ..session import placement_of
+from ..request import Request, placement_of
 from .options import Chosen
 
 SCHEMA = "fsmrt.plan.v1"
@@ -78,42 +78,42 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
 
 
-def planned_commands(asked: Asked) -> list[tuple[str, int]]:
+def planned_commands(request: Request) -> list[tuple[str, int]]:
     """Each stage that would run, teardown included, with the number of its commands."""
-    return [(order.stage, len(order.commands)) for order in _orders(asked, _order_book(asked))]
+    return [(order.stage, len(order.commands)) for order in _orders(request, _order_book(request))]
 
 
-def plan(asked: Asked, options: Mapping[str, Chosen]) -> Plan:
+def plan(request: Request, options: Mapping[str, Chosen]) -> Plan:
     """The whole plan."""
-    book = _order_book(asked)
-    orders = _orders(asked, book)
-    guard = _guard(asked)
-    passed = {**inherited(asked.settings.environ), **asked.settings.operator_env}
+    book = _order_book(request)
+    orders = _orders(request, book)
+    guard = _guard(request)
+    passed = {**inherited(request.settings.environ), **request.settings.operator_env}
     return Plan(
-        target=str(asked.repository.root),
-        pipeline=asked.contract.file,
-        artifacts=str(asked.place),
-        sandbox=placement_of(asked),
-        stages=tuple(_stage(order, asked, guard, book.limits) for order in orders),
-        left_out=tuple(name for name in asked.stages if name not in {order.stage for order in orders}),
+        target=str(request.repository.root),
+        pipeline=request.contract.file,
+        artifacts=str(request.place),
+        sandbox=placement_of(request),
+        stages=tuple(_stage(order, request, guard, book.limits) for order in orders),
+        left_out=tuple(name for name in request.stages if name not in {order.stage for order in orders}),
         teardown_policy=book.teardown_policy,
         limits=_limits(book.limits, options),
         environment={
-            "inherited": sorted(inherited(asked.settings.environ)),
-            "operator": sorted(asked.settings.env),
-            "secrets": sorted(secret_values(passed, asked.settings.secrets)),
+            "inherited": sorted(inherited(request.settings.environ)),
+            "operator": sorted(request.settings.env),
+            "secrets": sorted(secret_values(passed, request.settings.secrets)),
         },
         options=options,
-        mode=asked.settings.mode,
-        llm=asked.llm,
-        warnings=(*_warnings(asked, passed), *book.limits.warnings),
+        mode=request.settings.mode,
+        llm=request.llm,
+        warnings=(*_warnings(request, passed), *book.limits.warnings),
     )
 
 
-def _warnings(asked: Asked, passed: Mapping[str, str]) -> Iterator[str]:
-    yield from placement_of(asked).warnings
-    yield from (str(problem) for problem in asked.contract.problems)
-    for name in unredactable(passed, asked.settings.secrets):
+def _warnings(request: Request, passed: Mapping[str, str]) -> Iterator[str]:
+    yield from placement_of(request).warnings
+    yield from (str(problem) for problem in request.contract.problems)
+    for name in unredactable(passed, request.settings.secrets):
         yield f"secret_too_short: {name} is too short to be found again in what is kept"
 
 
@@ -130,8 +130,8 @@ def _optional(chosen: Chosen) -> Limit:
     return Limit(value=chosen.value, source=None if chosen.value is None else chosen.source)
 
 
-def _orders(asked: Asked, book: OrderBook) -> list[StageOrder]:
-    forward = [book.order(stage, ()) for stage in asked.stages]
+def _orders(request: Request, book: OrderBook) -> list[StageOrder]:
+    forward = [book.order(stage, ()) for stage in request.stages]
     dump = book.kubectl_dump(())
     closing = [*([dump] if dump else []), book.teardown(())]
     if book.teardown_policy == "never":
@@ -139,36 +139,36 @@ def _orders(asked: Asked, book: OrderBook) -> list[StageOrder]:
     return [order for order in (*forward, *closing) if order.due]
 
 
-def _order_book(asked: Asked) -> OrderBook:
+def _order_book(request: Request) -> OrderBook:
     around = Surroundings(
-        run_id=asked.run_id,
-        repo_root=str(asked.repository.root),
-        run_dir=str(asked.run_dir),
+        run_id=request.run_id,
+        repo_root=str(request.repository.root),
+        run_dir=str(request.run_dir),
         attempt="full_attempt_01",
         runner_root=HELPERS,
         python=sys.executable or None,
-        inherited=inherited(asked.settings.environ),
+        inherited=inherited(request.settings.environ),
         new_nonce=lambda: "",
-        read_bootstrap=partial(read_bootstrap_file, asked.repository),
+        read_bootstrap=partial(read_bootstrap_file, request.repository),
         read_runtime_env=lambda: None,
         which=lambda name, path: shutil.which(name, path=path),
     )
-    return OrderBook(asked.pipeline, asked.contract.actions, asked.settings, asked.llm, around)
+    return OrderBook(request.pipeline, request.contract.actions, request.settings, request.llm, around)
 
 
-def _guard(asked: Asked) -> Guard:
-    security = asked.pipeline.security
+def _guard(request: Request) -> Guard:
+    security = request.pipeline.security
     return Guard(
         security.mode,
         security.allowlist,
         security.denylist,
-        repo_root=str(asked.repository.root),
-        unattended=asked.settings.unattended,
+        repo_root=str(request.repository.root),
+        unattended=request.settings.unattended,
     )
 
 
-def _stage(order: StageOrder, asked: Asked, guard: Guard, limits: SecurityLimits) -> StagePlan:
-    repository = asked.repository
+def _stage(order: StageOrder, request: Request, guard: Guard, limits: SecurityLimits) -> StagePlan:
+    repository = request.repository
     workdir = repository.workdir(order.workdir)
     usable = isinstance(workdir, Path)
     start = workdir if isinstance(workdir, Path) else repository.root
@@ -176,12 +176,12 @@ def _stage(order: StageOrder, asked: Asked, guard: Guard, limits: SecurityLimits
         stage=order.stage,
         commands=tuple(_command(one, order, start, guard, repository) for one in order.commands),
         workdir=str(start),
-        try_seconds=_try_limit(order, asked, limits),
+        try_seconds=_try_limit(order, request, limits),
         stage_seconds=Limit(
             value=order.limits.stage_seconds,
             source=limits.max_total_source if order.limits.stage_seconds is not None else None,
         ),
-        env=tuple(sorted(_own_env(order, asked))),
+        env=tuple(sorted(_own_env(order, request))),
         expects=order.expects,
         problem=None if usable else workdir.message,  # type: ignore[union-attr]  # then it is a PathProblem
     )
@@ -209,17 +209,17 @@ def _relative(path: str, root: Path) -> str:
     return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
 
 
-def _try_limit(order: StageOrder, asked: Asked, limits: SecurityLimits) -> Limit:
+def _try_limit(order: StageOrder, request: Request, limits: SecurityLimits) -> Limit:
     seconds = order.limits.try_seconds
     if seconds is None:
         return Limit(value=None, source=None)
     if order.limits.try_limit == "timeout_seconds":
         return Limit(value=seconds, source=f"{order.stage.partition('_')[0]}.timeout_seconds")
-    source = declared_limits(asked.pipeline) if order.stage == "bootstrap" else limits
+    source = declared_limits(request.pipeline) if order.stage == "bootstrap" else limits
     return Limit(value=seconds, source=source.max_cmd_source)
 
 
-def _own_env(order: StageOrder, asked: Asked) -> Mapping[str, str]:
+def _own_env(order: StageOrder, request: Request) -> Mapping[str, str]:
     if order.stage == "bootstrap":
         return order.adds_env or {}
-    return STAGES[order.stage].section(asked.pipeline).env if order.stage in STAGES else {}
+    return STAGES[order.stage].section(request.pipeline).env if order.stage in STAGES else {}

@@ -56,4 +56,5 @@ def clock(value: float) -> str:
 
 def counted(number: int, noun: str) -> str:
     """`1 command`, `2 commands`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    plural = noun + ("es" if noun.endswith(("s", "x", "ch")) else "s")
+    return f"{number} {noun if number == 1 else plural}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from ..errors import SpecError
-from ..openrun import Asked
-from ..session import prepare
+from ..request import Request, prepare
 from ..settings import Settings
 from .target import repository_at
 from .usage import UsageError
 
 
-def prepared(target: str, settings: Settings) -> Asked:
+def prepared(target: str, settings: Settings) -> Request:
     """A run that can be performed. Raises `UsageError`, and `ContractError` for the repository's files."""
     root = repository_at(target).root
     try:

@@ -13,7 +13,7 @@ import anyio
 from ..control import Control
 from ..errors import ContractError
 from ..messages import RunResult
-from ..openrun import Asked
+from ..request import Request
 from ..result import code_of, document
 from ..sandbox.cgroup import why_unavailable
 from ..sandbox.containment import become_subreaper
@@ -38,15 +38,15 @@ def main(args: Namespace) -> int:
     screen = console(no_color=args.no_color)
     settings = configured(args).settings
     try:
-        asked = prepared(args.target, settings)
+        request = prepared(args.target, settings)
     except ContractError as error:
         return _refuse(error, args, screen)
     _keep_log_quiet(args.verbose)
     with _event_outputs(args.events, screen) as streams:
-        result = _watched(asked, [*streams, _view(args, asked, screen)])
+        result = _watched(request, [*streams, _view(args, request, screen)])
     if any(stream.gone for stream in streams):
         screen.err.line(f"--events {args.events}: the reader left early; {result.run_dir} has all events")
-    _answer(result, asked, args, screen)
+    _answer(result, request, args, screen)
     return code_of(result)
 
 
@@ -69,19 +69,19 @@ def _refuse(error: ContractError, args: Namespace, screen: Console) -> int:
     return USAGE
 
 
-def _watched(asked: Asked, views: Sequence[View]) -> RunResult:
+def _watched(request: Request, views: Sequence[View]) -> RunResult:
     if why_unavailable() is not None:
         become_subreaper()  # this process is ours alone: orphans of a run come to us instead of getting lost
     with Narration(views) as narration:
-        return anyio.run(_perform, asked, narration, backend="trio")
+        return anyio.run(_perform, request, narration, backend="trio")
 
 
-async def _perform(asked: Asked, narration: Narration) -> RunResult:
+async def _perform(request: Request, narration: Narration) -> RunResult:
     control = Control()
     with caught_signals() as signals:
         async with anyio.create_task_group() as group:
             group.start_soon(obey, signals, control, narration.say)
-            result = await perform(asked, control=control, on_event=narration.observe)
+            result = await perform(request, control=control, on_event=narration.observe)
             group.cancel_scope.cancel()
     return result
 
@@ -101,15 +101,15 @@ def _event_outputs(where: str | None, screen: Console) -> Iterator[list[EventStr
             yield [EventStream(Output(file))]
 
 
-def _view(args: Namespace, asked: Asked, screen: Console) -> View:
+def _view(args: Namespace, request: Request, screen: Console) -> View:
     if args.quiet:
         return Remarks(screen.err)
-    picture = Picture(planned_commands(asked))
-    if _moves(args, screen) and not _needs_terminal(asked):
+    picture = Picture(planned_commands(request))
+    if _moves(args, screen) and not _needs_terminal(request):
         from .live import LiveView
 
-        return LiveView(picture, asked.run_dir, asked.repository.root.name, color=not args.no_color)
-    return PlainView(screen.err, picture, asked.run_dir, verbose=args.verbose)
+        return LiveView(picture, request.run_dir, request.repository.root.name, color=not args.no_color)
+    return PlainView(screen.err, picture, request.run_dir, verbose=args.verbose)
 
 
 def _moves(args: Namespace, screen: Console) -> bool:
@@ -119,16 +119,16 @@ def _moves(args: Namespace, screen: Console) -> bool:
     return wanted and screen.err.is_terminal and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def _needs_terminal(asked: Asked) -> bool:
+def _needs_terminal(request: Request) -> bool:
     """Whether a command may be given the terminal, which it must have for itself."""
-    return asked.pipeline.auth.interactive and asked.settings.unattended == "guided"
+    return request.pipeline.auth.interactive and request.settings.unattended == "guided"
 
 
-def _answer(result: RunResult, asked: Asked, args: Namespace, screen: Console) -> None:
+def _answer(result: RunResult, request: Request, args: Namespace, screen: Console) -> None:
     if args.json:
         screen.out.json(document(result))
     to = screen.err if args.json or args.events == "-" else screen.out
     if args.quiet:
         to.line(summary.headline(result, to))
     else:
-        summary.show(result, asked, to)
+        summary.show(result, request, to)

@@ -13,8 +13,8 @@ import msgspec
 from ..contract.model import Section
 from ..contract.secrets import is_secret_name
 from ..messages import RunResult, StageReport, TryReport
-from ..openrun import Asked
 from ..orders import STAGES
+from ..request import Request
 from ..verdict import CANCELLATIONS, OWNER, Owner, Reason
 from .output import Output, printable
 from .quantities import counted, duration
@@ -69,19 +69,19 @@ def _to_act(reason: Reason | None) -> str:
     return "" if reason is None else _TO_ACT[OWNER[reason]]
 
 
-def show(result: RunResult, asked: Asked, to: Output) -> None:
+def show(result: RunResult, request: Request, to: Output) -> None:
     """Everything worth saying, the headline last: it is what stays in sight."""
-    for line in _body(result, asked, to):
+    for line in _body(result, request, to):
         to.line(line)
     to.line(headline(result, to))
 
 
-def _body(result: RunResult, asked: Asked, to: Output) -> Iterator[str]:
+def _body(result: RunResult, request: Request, to: Output) -> Iterator[str]:
     failure = failure_of(result)
     if failure is not None:
         yield from _output_of(failure, to)
     yield from _remarks(result, to)
-    facts = dict(_facts(result, asked, failure))
+    facts = dict(_facts(result, request, failure))
     width = max(map(len, facts), default=0)
     for name, text in facts.items():
         first, *more = text.splitlines() or [""]
@@ -122,14 +122,14 @@ def _remarks(result: RunResult, to: Output) -> Iterator[str]:
         yield f"{to.paint('metrics:', 'red')} {printable(error)}"
 
 
-def _facts(result: RunResult, asked: Asked, failure: Failure | None) -> Iterator[tuple[str, str]]:
+def _facts(result: RunResult, request: Request, failure: Failure | None) -> Iterator[tuple[str, str]]:
     if result.message:
         yield "because", "\n".join(printable(line) for line in result.message.splitlines())
     if failure is not None:
         if failure.last.limit:
             yield "knob", knob(failure.last.limit, failure.stage.stage)
         if failure.last.status_source != "synthetic" and not failure.last.cancelled:
-            yield "reproduce", reproduction(failure, result, asked)
+            yield "reproduce", reproduction(failure, result, request)
     if result.run_dir is not None:
         yield "evidence", _evidence(result.run_dir, failure)
 
@@ -152,10 +152,10 @@ def knob(limit: str, stage: str) -> str:
     return {"run_timeout": "--timeout", "output_bytes": "--output-bytes"}.get(limit, limit)
 
 
-def reproduction(failure: Failure, result: RunResult, asked: Asked) -> str:
+def reproduction(failure: Failure, result: RunResult, request: Request) -> str:
     """A line for a shell that does the same without fsmrt; of the environment, only what the command names."""
-    section = _section(failure.stage.stage, asked)
-    workdir = asked.repository.workdir(section.workdir)
+    section = _section(failure.stage.stage, request)
+    workdir = request.repository.workdir(section.workdir)
     command = failure.last.cmd
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in _named(command, section, result))
     if settings or "\n" in command or not command.isprintable():
@@ -163,10 +163,10 @@ def reproduction(failure: Failure, result: RunResult, asked: Asked) -> str:
     return f"cd {shlex.quote(str(workdir))} && {command}"
 
 
-def _section(stage: str, asked: Asked) -> Section:
+def _section(stage: str, request: Request) -> Section:
     if stage in STAGES:
-        return STAGES[stage].section(asked.pipeline)
-    reading = asked.contract.bootstrap if stage == "bootstrap" else None
+        return STAGES[stage].section(request.pipeline)
+    reading = request.contract.bootstrap if stage == "bootstrap" else None
     return reading.value if reading is not None and reading.value is not None else Section()
 
 
