@@ -11,9 +11,13 @@ The rooms behind this door, from the ground up:
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = (
+    False  # type checkers go by the name; importing `typing` costs as much as parsing the arguments
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from .contract.problems import Problem as Problem
     from .control import Control as Control
     from .errors import ContractError as ContractError

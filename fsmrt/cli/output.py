@@ -10,18 +10,22 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, TextIO
+
+TYPE_CHECKING = False  # as in `fsmrt/__init__.py`: `--help` does not wait for `typing`
+if TYPE_CHECKING:
+    from typing import Any, TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]?")
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Texts, compiled when first used: `--help` prints nothing foreign.
+_ESCAPES = r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-_]?"
+_CONTROLS = r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _PLAIN_MARKS = {"✓": "+", "✗": "x", "·": "-", "▶": ">", "→": "->", "│": "|"}
 
 
 def printable(text: str) -> str:
     """One line of foreign text, without anything that a terminal would obey."""
     shown = text.rstrip("\r\n").rsplit("\r", 1)[-1]
-    return _CONTROLS.sub("", _ESCAPES.sub("", shown)).expandtabs(4)
+    return re.sub(_CONTROLS, "", re.sub(_ESCAPES, "", shown)).expandtabs(4)
 
 
 class Output:

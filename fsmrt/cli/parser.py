@@ -6,10 +6,13 @@ import argparse
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from .. import __version__
 from .quantities import seconds, size
+
+TYPE_CHECKING = False  # as in `fsmrt/__init__.py`: `--help` does not wait for `typing`
+if TYPE_CHECKING:
+    from typing import Any
 
 SANDBOXES = ("auto", "docker", "bwrap", "host")
 MODES = ("smoke", "full")
@@ -72,11 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = Any
-"""What `add_subparsers` returns; argparse does not name its type."""
-
-
-def _command(commands: Commands, name: str, line: str, more: str = "") -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, line: str, more: str = "") -> argparse.ArgumentParser:
     text = f"{line[0].upper()}{line[1:]}."
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=line, description=f"{text} {more}".strip()
@@ -84,7 +83,7 @@ def _command(commands: Commands, name: str, line: str, more: str = "") -> argpar
     return parser
 
 
-def _run(commands: Commands) -> None:
+def _run(commands: Any) -> None:
     parser = _command(
         commands,
         "run",
@@ -108,7 +107,7 @@ def _run(commands: Commands) -> None:
     _no_color(view)
 
 
-def _check(commands: Commands) -> None:
+def _check(commands: Any) -> None:
     parser = _command(
         commands,
         "check",
@@ -121,7 +120,7 @@ def _check(commands: Commands) -> None:
     _no_color(parser)
 
 
-def _plan(commands: Commands) -> None:
+def _plan(commands: Any) -> None:
     parser = _command(
         commands,
         "plan",
@@ -135,7 +134,7 @@ def _plan(commands: Commands) -> None:
     _no_color(view)
 
 
-def _init(commands: Commands) -> None:
+def _init(commands: Any) -> None:
     parser = _command(
         commands,
         "init",
@@ -150,13 +149,13 @@ def _init(commands: Commands) -> None:
     _no_color(parser)
 
 
-def _ps(commands: Commands) -> None:
+def _ps(commands: Any) -> None:
     parser = _command(commands, "ps", "list the live runs of this user, from any terminal")
     _json(parser, "the runs as one JSON document (fsmrt.ps.v1)")
     _no_color(parser)
 
 
-def _logs(commands: Commands) -> None:
+def _logs(commands: Any) -> None:
     parser = _command(
         commands, "logs", "show what happened in a run, and what its commands printed; -f follows a live one"
     )
@@ -171,7 +170,7 @@ def _logs(commands: Commands) -> None:
     _no_color(parser)
 
 
-def _gc(commands: Commands) -> None:
+def _gc(commands: Any) -> None:
     parser = _command(
         commands,
         "gc",
@@ -183,7 +182,7 @@ def _gc(commands: Commands) -> None:
     _no_color(parser)
 
 
-def _doctor(commands: Commands) -> None:
+def _doctor(commands: Any) -> None:
     parser = _command(
         commands, "doctor", "say what this machine can do for fsmrt, and how to mend what it cannot"
     )
@@ -191,7 +190,7 @@ def _doctor(commands: Commands) -> None:
     _no_color(parser)
 
 
-def _schema(commands: Commands) -> None:
+def _schema(commands: Any) -> None:
     parser = _command(
         commands,
         "schema",

@@ -6,15 +6,15 @@ import argparse
 import math
 import re
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.ASCII)
+_DURATION = r"(?a:(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?)"
 _SECONDS = {"ms": 0.001, None: 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.ASCII | re.IGNORECASE)
+_SIZE = r"(?ai:(\d{1,18}(?:\.\d+)?)\s*([kmgt]?)(i?)b?)"
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def seconds(text: str) -> float:
     """`90`, `90s`, `5m`, `2h`; more than nothing, and finite."""
-    parts = _DURATION.fullmatch(text.strip())
+    parts = re.fullmatch(_DURATION, text.strip())
     value = float(parts[1]) * _SECONDS[parts[2]] if parts else 0.0
     if not parts or not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 90s, 5m or 2h")
@@ -23,7 +23,7 @@ def seconds(text: str) -> float:
 
 def size(text: str) -> int:
     """`1000`, `64k`, `10MiB`, `1 GB`. With an i the unit is a power of 1024, as it is for a bare letter."""
-    parts = _SIZE.fullmatch(text.strip())
+    parts = re.fullmatch(_SIZE, text.strip())
     value = int(float(parts[1]) * _unit(parts[2].lower(), parts[3], parts[0])) if parts else 0
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write 500000, 64k or 10MiB")

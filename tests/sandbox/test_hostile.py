@@ -24,7 +24,8 @@ from fsmrt.sandbox.base import Running
 from fsmrt.sandbox.host import HostSandbox
 from tests.sandbox.places import Box, Maker, WalkSandbox, opened, until
 
-pytestmark = pytest.mark.anyio
+# Not through a test runner that drives the event loop from threads: here a tree may have taken all of them.
+each_loop = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 
 WATCHED = 0.15  # seconds; the slowest heart beats every 20 ms
 OUT_OF_REACH_OF_A_WALK = {"flat-out chain"}
@@ -109,19 +110,21 @@ async def assert_none_survives(
         assert box.alive() == 0
 
 
+@each_loop
 @each_tree
 @pytest.mark.parametrize("way", WAYS)
-async def test_no_tree_survives(
-    maker: Maker, tree: str, way: str, heartbeats: Heartbeats, tmp_path: Path
+def test_no_tree_survives(
+    backend: str, maker: Maker, tree: str, way: str, heartbeats: Heartbeats, tmp_path: Path
 ) -> None:
-    await assert_none_survives(maker, tree, way, heartbeats, tmp_path)
+    anyio.run(assert_none_survives, maker, tree, way, heartbeats, tmp_path, backend=backend)
 
 
 @pytest.mark.slow
+@each_loop
 @each_tree
 @pytest.mark.parametrize("way", WAYS)
-async def test_no_tree_survives_in_any_of_many_rounds(
-    maker: Maker, tree: str, way: str, heartbeats: Heartbeats, tmp_path: Path
+def test_no_tree_survives_in_any_of_many_rounds(
+    backend: str, maker: Maker, tree: str, way: str, heartbeats: Heartbeats, tmp_path: Path
 ) -> None:
     for _ in range(10):
-        await assert_none_survives(maker, tree, way, heartbeats, tmp_path)
+        anyio.run(assert_none_survives, maker, tree, way, heartbeats, tmp_path, backend=backend)
