@@ -1,5 +1,6 @@
 # make demo     run the quick start            make check   lint, types, layers, documents, contracts
-# make test     the tests (ARGS="-k name")     make bench   measurements (ARGS="start contract")
+# make test     the tests (ARGS="-k name";     make bench   measurements (ARGS="start contract")
+#               SLOW=1: the slow ones too)
 # make docs     the documents, into site/      make clean   remove what make made
 
 PYTHON ?= python3
@@ -20,8 +21,11 @@ TOOLS := $(VENV)/.tools
 demo: $(RUNTIME)
 	$(BIN)/fsmrt run examples/quickstart --sandbox host
 
+# What needs minutes (gibibytes, rounds of hostile trees, another user) runs where CI is set.
+SLOW ?= $(CI)
+
 test: $(TOOLS)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow") $(ARGS)
 
 check: $(TOOLS)
 	$(BIN)/ruff check .

@@ -25,7 +25,8 @@ FLOORS = {
     ),
     "actors": ("actors",),
     "rooms": (
-        "", "__main__", "control", "supervisor", "openrun", "description", "session", "sync", "batch", "integrations", "cli",
+        "", "__main__", "control", "supervisor", "openrun", "description", "session", "sync", "batch",
+        "integrations", "cli",
     ),
     "apart": ("testing", "helpers"),
 }  # fmt: skip

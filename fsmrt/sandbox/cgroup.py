@@ -32,8 +32,8 @@ from .procfs import child_pids, group_leader, read_facts
 PREFIX = "fsmrt-"
 _NAME = re.compile(rf"{PREFIX}(?P<pid>\d+)-(?P<start>\d+)-")
 
-_PEAKS = {"memory_peak_bytes": "memory.peak", "pids_peak": "pids.peak"}
-"""Counters that exist only where their controller is enabled for our groups."""
+_COUNTERS = ("cpu_usage_us", "memory_peak_bytes", "oom_kills", "pids_peak", "pids_max_hits")
+"""What a command may have counted. Memory belongs to whole domains: threaded groups never count it."""
 
 
 def own_group() -> Path | None:
@@ -148,13 +148,15 @@ class Lane:
         self._home = os.open(home / "cgroup.threads", os.O_WRONLY | os.O_CLOEXEC)
         self._events = os.open(path / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         self._stat = os.open(path / "cpu.stat", os.O_RDONLY | os.O_CLOEXEC)
-        self._peaks = {name: path / file for name, file in _PEAKS.items() if (path / file).exists()}
-        self._cpu_before = 0
+        self._counts_pids = (path / "pids.peak").exists()
+        self._cpu_before = self._hits_before = self._commands = 0
         self._frozen = False
 
     def entered(self) -> _Entered:
         """What this thread starts inside the block is born in the lane. Nothing in the block may wait."""
+        self._commands += 1
         self._cpu_before = self._cpu_usage_us()
+        self._hits_before = self._pids_max_hits() or 0
         return _Entered(self._threads, self._home)
 
     def populated(self) -> bool:
@@ -176,11 +178,21 @@ class Lane:
             self._frozen = False
 
     def counters(self) -> dict[str, int | None]:
-        """What the kernel counted for this command; None without the controller."""
-        used: dict[str, int | None] = dict.fromkeys(_PEAKS)
-        used |= {name: _number(path) for name, path in self._peaks.items()}
+        """What the kernel counted for this command; None where nobody counts."""
+        used: dict[str, int | None] = dict.fromkeys(_COUNTERS)
         used["cpu_usage_us"] = self._cpu_usage_us() - self._cpu_before
+        if self._counts_pids:
+            hits = self._pids_max_hits()
+            used["pids_max_hits"] = None if hits is None else hits - self._hits_before
+            # A peak is that of all commands of a lane; only its first has it for itself.
+            used["pids_peak"] = _number(self.path / "pids.peak") if self._commands == 1 else None
         return used
+
+    def _pids_max_hits(self) -> int | None:
+        if not self._counts_pids:
+            return None
+        words = " ".join(_lines(self.path / "pids.events")).split()
+        return int(words[1]) if words[:1] == ["max"] else None
 
     def _cpu_usage_us(self) -> int:
         words = _pread(self._stat).split(maxsplit=2)
