@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,6 +91,22 @@ def processes_in(folder: Path) -> list[int]:
         if where.is_relative_to(folder):
             found.append(int(process.name))
     return found
+
+
+def test_what_the_readme_shows_in_python_runs(quickstart: Path, tmp_path: Path) -> None:
+    shown = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert shown is not None
+    (tmp_path / "examples").mkdir()
+    quickstart.rename(tmp_path / "examples" / "quickstart")
+    done = subprocess.run(
+        [sys.executable, "-c", shown[1]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.split() == ["True", "1.0", "None"], done.stderr
 
 
 def test_a_proposed_contract_is_accepted_and_runs(tmp_path: Path) -> None:

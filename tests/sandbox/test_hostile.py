@@ -112,7 +112,11 @@ async def assert_none_survives(
 
 @each_loop
 @each_tree
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    # An orphaned tree holds the pipe, which is read for two seconds: too long for every day.
+    "way",
+    [pytest.param(way, marks=[pytest.mark.slow] if way == "orphaned" else []) for way in WAYS],
+)
 def test_no_tree_survives(
     backend: str, maker: Maker, tree: str, way: str, heartbeats: Heartbeats, tmp_path: Path
 ) -> None:
@@ -120,11 +124,10 @@ def test_no_tree_survives(
 
 
 @pytest.mark.slow
-@each_loop
 @each_tree
-@pytest.mark.parametrize("way", WAYS)
-def test_no_tree_survives_in_any_of_many_rounds(
-    backend: str, maker: Maker, tree: str, way: str, heartbeats: Heartbeats, tmp_path: Path
+def test_no_tree_survives_in_any_of_twenty_rounds(
+    maker: Maker, tree: str, heartbeats: Heartbeats, tmp_path: Path
 ) -> None:
-    for _ in range(10):
-        anyio.run(assert_none_survives, maker, tree, way, heartbeats, tmp_path, backend=backend)
+    for number in range(20):
+        loop = "asyncio" if number % 2 else "trio"
+        anyio.run(assert_none_survives, maker, tree, "killed", heartbeats, tmp_path, backend=loop)
