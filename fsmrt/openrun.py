@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -28,23 +28,22 @@ from .actors.tools import Tools, pretty
 from .contract.environment import inherited
 from .contract.limits import effective_limits
 from .contract.rules import Guard
-from .contract.secrets import secret_values, unredactable
+from .contract.secrets import secret_values
 from .contract_files import (
     Contract,
     read_bootstrap_file,
 )
 from .control import Control
 from .description import described, utc_now
-from .errors import EvidenceError, EvidenceWriteFailed, SandboxError
+from .errors import EvidenceWriteFailed, SandboxError
 from .evidence.events import Event
 from .evidence.filesystem import may_be_credential
-from .evidence.folder import RunFolder
 from .evidence.health import Health
 from .evidence.record import RunRecord
-from .evidence.redaction import Redactor, load_or_create_key
+from .evidence.redaction import Redactor
 from .evidence.scratch import ScratchKeeper
 from .evidence.treewatch import TreeWatch
-from .lease import HeldLease, Lease, hold, this_process
+from .lease import HeldLease
 from .limits import CLOSE_GRACE, cleanup
 from .messages import (
     Checkpoint,
@@ -56,9 +55,17 @@ from .messages import (
     StageOrder,
     StageReport,
 )
+from .opening import (
+    ATTEMPT,
+    hold_lease,
+    make_folder,
+    make_redactor,
+    own_paths,
+    redaction_key,
+    start_record,
+)
 from .orders import RUNTIME_ENV, OrderBook, Surroundings, runtime_env_object
 from .placement import Placement
-from .repository import CONTRACT_DIR
 from .request import Request
 from .result import Ending, answer, code_of, document, verdict
 from .sandbox import BACKENDS, terminal
@@ -68,18 +75,9 @@ from .supervisor import Supervisor
 from .survey import Survey
 from .verdict import Reason
 
-ATTEMPT = "full_attempt_01"
 HELPERS = str(Path(__file__).parent / "helpers")
 _WATCHED = ("rollout", "evaluation")
 """Stages in front of which the contract is compared with what it was."""
-
-
-class Unopened(Exception):
-    """The run could not be opened; nothing is left of the attempt."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class OpenRun:
@@ -119,13 +117,15 @@ class OpenRun:
     async def perform(self) -> RunResult:
         """Open, supervise, close. Raises `Unopened`, or a cancellation once everything is undone."""
         with ExitStack() as held:
-            lease = self._hold_lease()
+            lease = hold_lease(self._request, self._state)
             held.callback(lease.release)
-            redactor = self._make_redactor()
+            redactor = make_redactor(self._request, self._inherited, self._state)
+            self._warnings += redactor.warnings
             await self._look(redactor)
-            folder = self._make_folder()
+            folder = make_folder(self._request)
             held.callback(folder.close)
-            record = self._start_record(folder, redactor)
+            files = self._survey.frozen.digests
+            record = start_record(self._request, folder, redactor, self._description(), files)
             held.callback(record.close)
             self._control.attach_feed(record.feed)
             result = await self._recorded(record, lease)
@@ -141,107 +141,17 @@ class OpenRun:
                 address.close()
         return result
 
-    # Opening
-
-    def _hold_lease(self) -> HeldLease:
-        owner = this_process()
-        lease = Lease(
-            run_id=self._request.run_id,
-            boot_id=owner.boot_id,
-            pid=owner.pid,
-            start_time=owner.start_time,
-            run_dir=str(self._request.run_dir),
-            repo=str(self._repository.root),
-            created_at=utc_now(),
-        )
-        try:
-            return hold(self._state, lease)
-        except OSError as error:
-            raise Unopened(
-                Reason.PREFLIGHT_FAILED, f"the state folder {self._state} cannot be used: {error.strerror}"
-            ) from error
-
-    def _make_folder(self) -> RunFolder:
-        if self._request.settings.artifacts is None and not self._repository.inside(
-            self._request.place.resolve()
-        ):
-            raise Unopened(
-                Reason.PREFLIGHT_FAILED,
-                f"the evidence folder {self._request.place} leads out of the repository",
-            )
-        try:
-            return RunFolder.create(self._request.place, self._request.run_id)
-        except EvidenceWriteFailed as error:
-            reason = reason_for(error)
-            reason = reason if reason is Reason.DISK_FULL else Reason.PREFLIGHT_FAILED
-            raise Unopened(reason, f"no evidence can be kept: {error}") from error
-
-    def _make_redactor(self) -> Redactor:
-        settings, pipeline = self._request.settings, self._request.pipeline
-        contract_env = {
-            name: value
-            for section in (
-                pipeline.auth,
-                pipeline.tests,
-                pipeline.deploy,
-                pipeline.rollout,
-                pipeline.evaluation,
-                pipeline.benchmark,
-            )
-            for name, value in section.env.items()
-        }
-        passed = {**self._inherited, **contract_env, **settings.operator_env}
-        for name in unredactable(passed, settings.secrets):
-            self._warnings.append(f"secret_too_short: {name} is too short to be found again in what is kept")
-        return Redactor(
-            secret_values(passed, settings.secrets),
-            key=self._redaction_key(),
-            mode=settings.redaction,
-        )
-
-    def _redaction_key(self) -> bytes:
-        try:
-            return load_or_create_key(self._state)
-        except (EvidenceError, OSError) as error:
-            raise Unopened(Reason.PREFLIGHT_FAILED, f"the redaction key cannot be used: {error}") from error
-
     async def _look(self, redactor: Redactor) -> None:
         """What the target is, before anything of it runs."""
         self._tree = TreeWatch(
             self._repository.root,
             self._emit,
             enabled=self._request.settings.observes("filesystem"),
-            excludes=self._own_paths(),
-            secrets_check=partial(_secret_key, redactor, load_or_create_key(self._state)),
+            excludes=own_paths(self._request),
+            secrets_check=partial(_secret_key, redactor, redaction_key(self._state)),
         )
         self._survey = await to_thread.run_sync(Survey, self._repository, self._request.contract, self._guard)
         await self._tree.before_stage()
-
-    def _own_paths(self) -> list[str]:
-        """What we write inside the tree ourselves."""
-        own = [f"{CONTRACT_DIR}/run.lock"]
-        if self._repository.inside(self._request.place):
-            own.append(str(self._request.place.relative_to(self._repository.root)))
-        return own
-
-    def _start_record(self, folder: RunFolder, redactor: Redactor) -> RunRecord:
-        with ExitStack() as undo:
-            try:
-                record = RunRecord(folder, redactor, self._description())
-                undo.callback(record.close)
-                self._keep_contract(record)
-            except EvidenceWriteFailed as error:
-                raise Unopened(reason_for(error), str(error)) from error
-            undo.pop_all()
-        self._repository.protected = tuple(self._protected(folder.path))
-        return record
-
-    def _protected(self, run_dir: Path) -> Iterator[Path]:
-        """What no action may write: the contract, and the evidence of this run and of earlier ones."""
-        root, place = self._repository.root, self._request.place.resolve()
-        yield from (root / self._request.contract.file, root / CONTRACT_DIR / "artifacts", run_dir.resolve())
-        if place != root and self._repository.inside(place):
-            yield place
 
     def _description(self) -> dict[str, Any]:
         return described(
@@ -262,15 +172,6 @@ class OpenRun:
         return effective_limits(
             self._request.pipeline, {**settings.environ, **settings.operator_env}
         ).warnings
-
-    def _keep_contract(self, record: RunRecord) -> None:
-        record.folder.makedirs(ATTEMPT)  # also a run that is stopped before its first stage has one
-        for path in self._survey.frozen.digests:
-            record.folder.makedirs(str(Path("contract", path).parent))
-            content = self._repository.contract_bytes(path)
-            record.folder.write_new(
-                f"contract/{path}", record.redactor.bytes(content, member=f"contract/{path}")
-            )
 
     async def _start_sandbox(self, lease: HeldLease) -> bool:
         try:

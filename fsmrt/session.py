@@ -22,7 +22,8 @@ from .control import Control
 from .evidence.events import Event
 from .lease import state_dir
 from .messages import RunResult, Target
-from .openrun import OpenRun, Unopened
+from .opening import Unopened
+from .openrun import OpenRun
 from .placement import Placement
 from .reaper import sweep
 from .request import Request, placement_of, prepare

@@ -25,7 +25,7 @@ FLOORS = {
     ),
     "actors": ("actors",),
     "rooms": (
-        "", "__main__", "control", "supervisor", "openrun", "description", "session", "sync", "batch",
+        "", "__main__", "control", "supervisor", "openrun", "opening", "description", "session", "sync", "batch",
         "integrations", "cli",
     ),
     "apart": ("testing", "helpers"),

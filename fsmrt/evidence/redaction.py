@@ -100,6 +100,16 @@ class Redactor:
         self._known = (*self._known, known)
         self._placeholders |= {known.placeholder}
 
+    def note_too_short(self, name: str) -> None:
+        """A secret that cannot be looked for: it would be found everywhere."""
+        self._notes.add(f"secret_too_short:{name}")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What this redactor cannot do, in words for a result."""
+        names = sorted(note.partition(":")[2] for note in self._notes)
+        return [f"secret_too_short: {name} is too short to be found again in what is kept" for name in names]
+
     def bytes(self, data: Bytes, member: str = "") -> Bytes:
         """`data` without secrets; the very same object where there was nothing to replace."""
         if self._mode == "disabled_unsafe" or not data:
