@@ -65,7 +65,7 @@ from .opening import (
     start_record,
 )
 from .orders import RUNTIME_ENV, OrderBook, Surroundings, runtime_env_object
-from .placement import Placement
+from .placement import Placement, unenforced
 from .request import Request
 from .result import Ending, answer, code_of, document, verdict
 from .sandbox import BACKENDS, terminal
@@ -100,7 +100,11 @@ class OpenRun:
         self._on_event = on_event
         self._began = time.monotonic()
         self._timings: dict[str, float] = {}
-        self._warnings: list[str] = [*placement.warnings, *_remarks(request.contract)]
+        self._warnings: list[str] = [
+            *placement.warnings,
+            *unenforced(placement.kind, request.pipeline.sandbox),
+            *_remarks(request.contract),
+        ]
         self._repository = request.repository
         self._sandbox: Sandbox = sandbox or BACKENDS[placement.kind](request.run_id)
         security = request.pipeline.security

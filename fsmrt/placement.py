@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .contract.model import Mode
+from .contract.model import Mode, SandboxWishes
 from .messages import SandboxKind
 from .settings import LATER_SANDBOXES, SandboxChoice
 
@@ -37,6 +37,18 @@ def place(mode: Mode, choice: SandboxChoice, *, remote: bool, allow_system: bool
             "--allow-system lets it",
         )
     return Placement(kind="host", why="security.mode is system", warnings=_announced(mode))
+
+
+def unenforced(kind: SandboxKind, wishes: SandboxWishes) -> tuple[str, ...]:
+    """What the contract's `sandbox` section asks for and this place cannot give: said, never dropped."""
+    if kind != "host":
+        return ()
+    untouched = SandboxWishes()
+    asked = [name for name in wishes.__struct_fields__ if getattr(wishes, name) != getattr(untouched, name)]
+    if not asked:
+        return ()
+    names = ", ".join(f"sandbox.{name}" for name in asked)
+    return (f"not_enforced: {names}: a run on this machine has no container to hold to it",)
 
 
 _NO_WALL = (

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from fsmrt.contract.model import Mode
-from fsmrt.placement import place
+from fsmrt.contract.model import Mode, SandboxWishes
+from fsmrt.placement import place, unenforced
 from fsmrt.settings import SandboxChoice
 
 
@@ -26,3 +26,10 @@ def test_a_refusal_says_what_would_help() -> None:
     assert "--sandbox host" in place("safe", "auto", remote=False, allow_system=False).why
     assert "--allow-system" in place("system", "auto", remote=True, allow_system=False).why
     assert "docker" in place("safe", "docker", remote=False, allow_system=False).why
+
+
+def test_what_the_host_cannot_hold_to_is_said() -> None:
+    assert unenforced("host", SandboxWishes()) == ()
+    (text,) = unenforced("host", SandboxWishes(network="none", memory=1 << 30))
+    assert text.startswith("not_enforced: sandbox.network, sandbox.memory: ")
+    assert unenforced("docker", SandboxWishes(network="none")) == ()

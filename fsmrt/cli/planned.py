@@ -20,7 +20,7 @@ from ..contract_files import read_bootstrap_file
 from ..messages import PlannedCommand, StageOrder
 from ..openrun import HELPERS
 from ..orders import STAGES, OrderBook, Surroundings
-from ..placement import Placement
+from ..placement import Placement, unenforced
 from ..repository import Repository
 from ..request import Request, placement_of
 from .options import Chosen
@@ -111,7 +111,10 @@ def plan(request: Request, options: Mapping[str, Chosen]) -> Plan:
 
 
 def _warnings(request: Request, passed: Mapping[str, str]) -> Iterator[str]:
-    yield from placement_of(request).warnings
+    placement = placement_of(request)
+    yield from placement.warnings
+    if placement.kind is not None:
+        yield from unenforced(placement.kind, request.pipeline.sandbox)
     yield from (str(problem) for problem in request.contract.problems)
     for name in unredactable(passed, request.settings.secrets):
         yield f"secret_too_short: {name} is too short to be found again in what is kept"
