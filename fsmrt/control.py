@@ -18,6 +18,9 @@ from .verdict import Reason
 class Control:
     """The operator's hand on a run: stop it politely, hurry it, follow its events.
 
+    `stop()` ends the running command and tears down; `run` then returns a result whose verdict is `cancelled`.
+    `hurry()` cuts the teardown short. `async for event in control.events()` follows the run until it ends.
+
     One object a run. It may be used before the run has begun: a stop asked for earlier happens at once, and
     `events` waits for the run to open.
     """

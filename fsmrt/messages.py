@@ -312,11 +312,12 @@ class LayerRecords(Message, frozen=True, kw_only=True):
 
 
 class KeptFile(Message, frozen=True, kw_only=True):
-    """A small file for the run folder; `replace` where a later version may follow."""
+    """A small file for the run folder. With `replace` the last version counts, with `keep_first` the first."""
 
     path: str
     data: bytes
     replace: bool = False
+    keep_first: bool = False
 
 
 class LastTry(Message, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ as long as anything could be left, something must say whose it is.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import sys
@@ -74,6 +75,8 @@ from .settings import CORE_LAYERS
 from .supervisor import Supervisor
 from .survey import Survey
 from .verdict import Reason
+
+log = logging.getLogger("fsmrt")
 
 HELPERS = str(Path(__file__).parent / "helpers")
 _WATCHED = ("rollout", "evaluation")
@@ -177,6 +180,19 @@ class OpenRun:
             self._request.pipeline, {**settings.environ, **settings.operator_env}
         ).warnings
 
+    def _show(self, event: Event) -> None:
+        """Call the caller's observer; one that fails is let go, since a run does not end by who watches it."""
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as error:
+            self._on_event = None
+            log.exception("on_event failed; it is not called again in run %s", self._request.run_id)
+            self._warnings.append(
+                f"on_event_failed: {type(error).__name__}: {error}; it was not called again"
+            )
+
     async def _start_sandbox(self, lease: HeldLease) -> bool:
         try:
             await self._sandbox.start()
@@ -190,8 +206,7 @@ class OpenRun:
     def _recorder(self, record: RunRecord) -> Recorder:
         def observe(event: Event) -> None:
             record.feed.publish(event)
-            if self._on_event is not None:
-                self._on_event(event)
+            self._show(event)
 
         def alarm(error: EvidenceWriteFailed) -> None:
             self._control.stop(reason_for(error), str(error))
@@ -366,6 +381,9 @@ class OpenRun:
             defect=supervisor.defect,
             interrupted=supervisor.interrupted,
         )
+        told = {
+            problem.code for problem in self._request.contract.problems
+        }  # with their places, by `_remarks`
         conclusion = verdict(self._request.pipeline, supervisor.reports, ending)
         return answer(
             run_id=self._request.run_id,
@@ -373,7 +391,10 @@ class OpenRun:
             target=self._survey.target,
             sandbox=self._sandbox.facts,
             reports=reports,
-            warnings=[*self._warnings, *(text for report in reports for text in report.warnings)],
+            warnings=[
+                *self._warnings,
+                *(text for report in reports for text in report.warnings if text not in told),
+            ],
             ended=supervisor.ended,
             timings=self._timings,
             attempt_dir=record.path / ATTEMPT,

@@ -14,6 +14,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -56,7 +57,10 @@ class Repository:
     """A local working tree. `root` is absolute and has no links."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve(strict=True)
+        try:
+            self.root = root.resolve(strict=True)
+        except FileNotFoundError:  # named whole, not by its first missing part
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(root)) from None
         if not self.root.is_dir():
             raise NotADirectoryError(f"{root} is not a directory")
         self.protected: tuple[Path, ...] = ()
@@ -172,7 +176,8 @@ class Repository:
             temporary.write_text(content, encoding="utf-8")
             os.replace(temporary, resolved)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing can be written, nothing can be removed
+                temporary.unlink()
             return PathProblem(f"cannot write {relative}: {error.strerror}")
         return None
 

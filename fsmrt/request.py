@@ -63,7 +63,7 @@ def prepare(target: str | os.PathLike[str], settings: Settings | None = None) ->
         stages=_checked_stages(settings),
         llm=_llm(settings),
     )
-    problems = _spec(request).problems()
+    problems = [*settings.problems(), *_spec(request).problems()]
     if problems:
         raise SpecError(problems)
     return request

@@ -51,7 +51,8 @@ async def run(
     cancelled, the running command is ended, teardown follows, shielded and bounded, the record is closed, and
     then the cancellation goes on.
 
-    `control` stops the run from outside; `on_event` is called on the event loop with every recorded event.
+    `control` stops the run from outside; `on_event` is called on the event loop with every recorded event. If it
+    raises, it is not called again, and the result has a warning.
     """
     return await perform(prepare(target, settings), control=control, on_event=on_event)
 
@@ -123,7 +124,8 @@ async def _perform_locked(
     try:
         state = _state_dir(request.settings)
     except OSError as error:
-        message = f"the state folder cannot be used: {error.filename}: {error.strerror}"
+        why = f"{error.filename}: {error.strerror}"
+        message = f"the state folder cannot be used: {why}; FSMRT_STATE_DIR names another"
         return refused(request.run_id, _target(request), Reason.PREFLIGHT_FAILED, message)
     try:
         await to_thread.run_sync(sweep, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -48,6 +48,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def with_environ(self, environ: Mapping[str, str]) -> Settings:
         """The same wishes in the environment of this caller."""
         return msgspec.structs.replace(self, environ=environ)
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Words that are none of the choices, as `SpecError` carries them."""
+        chosen = {
+            "sandbox": (self.sandbox, SandboxChoice),
+            "mode": (self.mode, EvalMode),
+            "redaction": (self.redaction, RedactionMode),
+            "unattended": (self.unattended, Unattended),
+            **{f"observe.{layer}": (level, ObserveLevel) for layer, level in self.observe.items()},
+        }
+        return [
+            ("not_in_choices", field, f"{word!r} is none of {', '.join(get_args(choices))}")
+            for field, (word, choices) in chosen.items()
+            if word not in get_args(choices)
+        ]
 
     def observes(self, layer: str) -> bool:
         """Whether this layer is to be looked at."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from .contract.environment import missing_variable_hint, missing_variables
 from .contract.rules import Guard
 from .contract_files import ACTIONS, Contract, FrozenContract, contract_paths, freeze, script_texts
 from .messages import StageReport, Target
+from .orders import STAGES
 from .repository import GitState, Repository
 
 
@@ -41,20 +42,28 @@ class Survey:
         return [path for path in now.changed_since(self.frozen) if path != ACTIONS], now.hash
 
     def hints(
-        self, reports: Iterable[StageReport], environ: Mapping[str, str], passed: Iterable[str]
+        self, reports: Sequence[StageReport], environ: Mapping[str, str], passed: Iterable[str]
     ) -> list[str]:
         """Variables that failed stages and their scripts mention, the caller has, and commands do not get."""
-        known = frozenset(passed)
+        prepared = {name for report in reports for name in report.env or ()}
+        known = prepared.union(passed)
         return [
             missing_variable_hint(name)
-            for text in self._texts_of_failed(reports)
-            for name in missing_variables(text, environ, known)
+            for report in reports
+            if not report.ok and not report.stopped
+            for name in missing_variables(
+                self._text(report), environ, known.union(self._set_for(report.stage))
+            )
         ]
 
-    def _texts_of_failed(self, reports: Iterable[StageReport]) -> Iterator[str]:
+    def _text(self, report: StageReport) -> str:
+        """What a stage executed: its commands and their scripts."""
+        commands = [command.cmd for command in report.commands]
         pipeline = self._contract.accepted()
-        for report in reports:
-            if not report.ok and not report.stopped:
-                commands = [command.cmd for command in report.commands]
-                scripts = script_texts(self._repository, pipeline, report.stage, commands, self._guard)
-                yield "\n".join([*commands, *scripts])
+        return "\n".join(
+            [*commands, *script_texts(self._repository, pipeline, report.stage, commands, self._guard)]
+        )
+
+    def _set_for(self, stage: str) -> Iterable[str]:
+        spec = STAGES.get(stage)
+        return spec.section(self._contract.accepted()).env if spec is not None else ()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,22 @@ def test_without_version_control_nothing_is_said(repository: Repository) -> None
     state = repository.git_state()
 
     assert (state.commit, state.dirty) == (None, None)
+
+
+def test_a_file_that_cannot_be_written_is_a_problem_also_where_nothing_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+    problem = Repository(tmp_path).write_file("a.txt", "mine")
+
+    assert problem == PathProblem("cannot write a.txt: Read-only file system")
+
+
+def test_a_folder_that_is_not_there_is_named_whole(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(f"'{tmp_path}/owner/repo'")):
+        Repository(tmp_path / "owner" / "repo")

@@ -21,3 +21,10 @@ def test_the_environment_can_be_exchanged_and_nothing_else_changes() -> None:
     changed = settings.with_environ({"B": "2"})
 
     assert (changed.environ, changed.mode, settings.environ) == ({"B": "2"}, "full", {"A": "1"})
+
+
+def test_words_that_are_no_choice_are_all_named() -> None:
+    settings = Settings(sandbox="moon", mode="slow", observe={"process": "maybe"})  # type: ignore[arg-type,dict-item]
+
+    assert [field for _, field, _ in settings.problems()] == ["sandbox", "mode", "observe.process"]
+    assert Settings(sandbox="host", observe={"process": "off"}).problems() == []

@@ -39,9 +39,8 @@ class EvaluationActor(StageActor):
     async def _snapshot(self, order: StageOrder, content: bytes) -> None:
         path = f"{order.attempt}/metrics_{self.metrics_of}.json"
         await self.tools.tell(KeptFile(path=path, data=content))
-        primary = f"{order.attempt}/metrics.json"
-        if not self.tools.folder.has(primary):  # evaluation's come first, and so they are the primary ones
-            await self.tools.tell(KeptFile(path=primary, data=content))
+        # Evaluation's come first, and so they are the primary ones. Only the recorder knows what is written.
+        await self.tools.tell(KeptFile(path=f"{order.attempt}/metrics.json", data=content, keep_first=True))
 
     def _refuse(self, progress: Progress, errors: tuple[str, ...]) -> None:
         progress.metrics_errors = errors

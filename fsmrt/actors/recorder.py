@@ -206,6 +206,8 @@ class Recorder:
             layer.append(record)
 
     def _keep(self, kept: KeptFile) -> None:
+        if kept.keep_first and self._folder.has(kept.path):
+            return
         if kept.replace:
             self._folder.replace(kept.path, self._redactor.bytes(kept.data, member=kept.path))
         else:

@@ -1,9 +1,9 @@
 """Problems of contract files, drawn for people: the place, the line with a caret under it, and what to write.
 
-pipeline.yml:3:3: error: timeout_second is unknown
+pipeline.yml:3:3: error unknown_key: $.tests.timeout_second: there is no such key
   3 |   timeout_second: 900
     |   ^
-  help: did you mean timeout_seconds?
+  help: write timeout_seconds
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ def _drawn(problem: Problem, source: Sequence[str], root: str, to: Output) -> It
     place = os.path.normpath(os.path.join(root, problem.file))
     if problem.line:
         place += f":{problem.line}:{problem.column}"
-    title = to.paint(f"{level}:", _STYLES[problem.level], "bold")
-    yield f"{to.paint(place, 'bold')}: {title} {printable(problem.message)} {to.paint(f'[{problem.code}]', 'dim')}"
+    title = to.paint(f"{level} {problem.code}:", _STYLES[problem.level], "bold")
+    path = to.paint(printable(problem.path), "dim")
+    yield f"{to.paint(place, 'bold')}: {title} {path}: {printable(problem.message)}"
     if 0 < problem.line <= len(source):
         yield from _excerpt(problem, source[problem.line - 1], to)
     if problem.suggestion:

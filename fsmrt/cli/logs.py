@@ -15,6 +15,7 @@ from .output import Output, console
 from .picture import Picture
 from .plain import PlainView
 from .runs import find
+from .usage import UsageError
 
 _MOUTHFUL = 1 << 20
 
@@ -69,6 +70,8 @@ class Log:
                 piece = file.read(_MOUTHFUL)
         except FileNotFoundError:
             return b""
+        except OSError as error:
+            raise UsageError(f"{self._path}: {error.strerror}") from None
         self._at += len(piece)
         return piece
 

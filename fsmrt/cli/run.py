@@ -45,7 +45,7 @@ def main(args: Namespace) -> int:
     with _event_outputs(args.events, screen) as streams:
         result = _watched(request, [*streams, _view(args, request, screen)])
     if any(stream.gone for stream in streams):
-        screen.err.line(f"--events {args.events}: the reader left early; {result.run_dir} has all events")
+        screen.err.line(f"--events {args.events}: not all could be written; {result.run_dir} has all events")
     _answer(result, request, args, screen)
     return code_of(result)
 

@@ -23,7 +23,9 @@ def state_folder() -> Path:
     try:
         return state_dir(environ)
     except OSError as error:
-        raise UsageError(f"the state folder cannot be used: {error}") from None
+        raise UsageError(
+            f"the state folder cannot be used: {error.filename}: {error.strerror}; FSMRT_STATE_DIR names another"
+        ) from None
 
 
 def live_leases(state: Path) -> list[Lease]:
@@ -68,13 +70,18 @@ def find(name: str | None) -> Path:
     if name is None:
         if not known:
             raise UsageError("no run is recorded here; name a run, or its folder")
-        return max(known, key=lambda path: path.name)
+        return max(known, key=_age)
     fitting = sorted(path for path in known if path.name.startswith(name))
     if not fitting:
         raise UsageError(f"no run {name!r} is recorded here, and none of that name is live")
     if len(fitting) > 1:
         raise UsageError(f"{name!r} fits {len(fitting)} runs: {', '.join(path.name for path in fitting[:5])}")
     return fitting[0]
+
+
+def _age(run: Path) -> tuple[str, int]:
+    """Runs of one second are told apart by their folders: the rest of an id is random."""
+    return run.name.partition("-")[0], run.stat().st_mtime_ns
 
 
 def _known_runs() -> set[Path]:
@@ -108,4 +115,7 @@ def _runs_in(place: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / EVENTS).is_file() or (path / RUN).is_file()
+    try:
+        return (path / EVENTS).is_file() or (path / RUN).is_file()
+    except PermissionError:  # somebody else's
+        return False

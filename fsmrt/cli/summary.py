@@ -21,6 +21,7 @@ from .quantities import counted, duration
 
 LINES = 15
 _MOST_WARNINGS = 10
+_WIDEST = 400
 
 _TO_ACT: Mapping[Owner, str] = {
     Owner.CONTRACT: "the contract has to change",
@@ -44,12 +45,15 @@ class Failure(msgspec.Struct, frozen=True):
 
 def headline(result: RunResult, to: Output) -> str:
     """One line that says it all; the only one with `--quiet`."""
+    if result.run_dir is None:
+        title = to.paint(f"{to.mark('✗')} not started", "red", "bold")
+        return f"{title}: {result.reason}: {_on_one_line(result.message or '')}"
     took = f", {duration(result.timings['total_ms'] / 1000)}" if "total_ms" in result.timings else ""
     if result.ok:
         return f"{to.paint(to.mark('✓') + ' passed', 'green', 'bold')}, {_score(result)}{took}"
     title = to.paint(f"{to.mark('✗')} {_what_happened(result)}", "red", "bold")
     if result.reason in CANCELLATIONS:
-        return f"{title}, and torn down{took}"
+        return f"{title}, {_how_torn_down(result)}{took}"
     return f"{title}: {result.reason} ({_to_act(result.reason)}){took}"
 
 
@@ -60,9 +64,14 @@ def _score(result: RunResult) -> str:
 def _what_happened(result: RunResult) -> str:
     if result.reason in CANCELLATIONS:
         return "terminated" if result.terminated else "interrupted"
-    if result.run_dir is None:
-        return "not started"
     return f"{result.failed_stage} failed" if result.failed_stage else "no result"
+
+
+def _how_torn_down(result: RunResult) -> str:
+    teardown = next((stage for stage in result.stages if stage.stage == "deploy_teardown"), None)
+    if teardown is None:
+        return "without teardown"
+    return "and torn down" if teardown.ok else "and teardown did not get through"
 
 
 def _to_act(reason: Reason | None) -> str:
@@ -99,7 +108,7 @@ def failure_of(result: RunResult) -> Failure | None:
 
 
 def _output_of(failure: Failure, to: Output) -> Iterator[str]:
-    command = " ".join(printable(line) for line in failure.last.cmd.splitlines())
+    command = _on_one_line(failure.last.cmd)
     tries = f"  (after {failure.tries} tries)" if failure.tries > 1 else ""
     yield f"{to.paint('$', 'dim')} {to.paint(command, 'bold')}{to.paint(tries, 'dim')}"
     bar = to.paint(to.mark("│"), "dim")
@@ -107,8 +116,17 @@ def _output_of(failure: Failure, to: Output) -> Iterator[str]:
         lines = (stream.head + stream.tail).splitlines()
         if len(lines) > LINES or stream.truncated:
             yield to.paint(f"  {bar} ... {counted(stream.bytes, 'byte')} in {Path(stream.path).name}", "dim")
-        yield from (f"  {bar} {printable(line)}" for line in lines[-LINES:])
+        yield from (f"  {bar} {_cut(printable(line))}" for line in lines[-LINES:])
     yield ""
+
+
+def _cut(line: str) -> str:
+    """A line that a screen can hold; the rest is in the file."""
+    return line if len(line) <= _WIDEST else f"{line[:_WIDEST]}..."
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(printable(line) for line in text.splitlines())
 
 
 def _remarks(result: RunResult, to: Output) -> Iterator[str]:
@@ -123,7 +141,7 @@ def _remarks(result: RunResult, to: Output) -> Iterator[str]:
 
 
 def _facts(result: RunResult, request: Request, failure: Failure | None) -> Iterator[tuple[str, str]]:
-    if result.message:
+    if result.message and result.run_dir is not None:
         yield "because", "\n".join(printable(line) for line in result.message.splitlines())
     if failure is not None:
         if failure.last.limit:
@@ -157,10 +175,9 @@ def reproduction(failure: Failure, result: RunResult, request: Request) -> str:
     section = _section(failure.stage.stage, request)
     workdir = request.repository.workdir(section.workdir)
     command = failure.last.cmd
-    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in _named(command, section, result))
-    if settings or "\n" in command or not command.isprintable():
-        command = f"{settings} sh -c {shlex.quote(command)}".lstrip()
-    return f"cd {shlex.quote(str(workdir))} && {command}"
+    settings = [f"{name}={shlex.quote(value)}" for name, value in _named(command, section, result)]
+    # Always in a shell of its own: an `exit` or `&` in it would be obeyed by the one it is pasted into.
+    return f"cd {shlex.quote(str(workdir))} && {' '.join([*settings, 'sh', '-c', shlex.quote(command)])}"
 
 
 def _section(stage: str, request: Request) -> Section:

@@ -27,8 +27,14 @@ def test_a_warning_is_shown_and_is_no_error(user: Any) -> None:
     user.contract("version: 1\ntests: {cmds: [a]}\n")
     done = user.types("check")
     assert done.returncode == 0
-    assert "warning:" in done.stdout
+    assert done.stdout.startswith("pipeline.yml:1:1: warning commands_without_limit: $: ")
     assert "fine (1 warning)" in done.stdout
+
+
+def test_each_problem_is_said_with_its_place_its_code_and_its_path(user: Any) -> None:
+    user.contract("version: 1\nsecurity: {max_cmd_seconds: 5}\ntests: {cmds: [a, 2]}\n")
+    first = user.types("check").stdout.splitlines()[0]
+    assert first.startswith("pipeline.yml:3:19: error not_a_string_list: $.tests.cmds[1]: must be a ")
 
 
 def test_every_file_is_read(user: Any) -> None:
@@ -59,3 +65,16 @@ def test_hostile_text_is_told_without_harm(user: Any, text: str) -> None:
     done = user.types("check")
     assert done.returncode == 2
     assert not {"\x1b", "\x07"} & set(done.stdout + done.stderr)
+
+
+def test_a_variable_that_commands_will_miss_is_named(user: Any) -> None:
+    user.contract(
+        "version: 1\ntests: {timeout_seconds: 5, env: {OURS: x}, cmds: ['echo $OURS $HUB', sh run.sh]}\n"
+    )
+    (user.repository / "run.sh").write_text("echo $DEEP $HOME\n")
+    user.environ |= {"HUB": "x", "DEEP": "x", "OURS": "y"}
+    problems = user.document("check")["problems"]
+    assert [(problem["code"], problem["path"], problem["message"].split()[0]) for problem in problems] == [
+        ("variable_not_passed", "$.tests", "HUB"),
+        ("variable_not_passed", "$.tests", "DEEP"),
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fsmrt.cli.logs import Log
+from fsmrt.cli.usage import UsageError
 from fsmrt.evidence.events import Event, encode_line
 
 from .conftest import lines_until
@@ -91,3 +92,20 @@ def test_a_line_is_told_once_and_only_when_whole(tmp_path: Any, cut: int) -> Non
     first = list(log.new())
     (tmp_path / "events.jsonl").write_bytes(whole)
     assert [*first, *log.new()] == events
+
+
+def test_of_two_runs_in_one_second_the_later_one_is_the_newest(user: Any) -> None:
+    user.contract(CONTRACT)
+    user.types("run")
+    (run,) = user.runs()
+    earlier = run.with_name(run.name[:-10] + "g" * 10)
+    earlier.mkdir()
+    (earlier / "events.jsonl").touch()
+    os.utime(earlier, (1, 1))
+    assert "to be seen" in user.types("logs").stdout
+
+
+def test_a_record_that_may_not_be_read_is_no_bug(tmp_path: Any) -> None:
+    (tmp_path / "events.jsonl").mkdir()
+    with pytest.raises(UsageError, match="Is a directory"):
+        list(Log(tmp_path / "events.jsonl").new())

@@ -76,7 +76,7 @@ def test_a_broken_contract_is_drawn_with_a_caret(user: Any) -> None:
     done = user.types("run")
     assert done.stdout == ""
     place, line, caret = done.stderr.splitlines()[:3]
-    assert place.startswith("pipeline.yml:3:9: error:")
+    assert place.startswith("pipeline.yml:3:9: error not_a_string_list: $.tests.cmds: ")
     assert line.index("3", 5) == caret.index("^")
     assert not (user.repository / ".aider_fsm").exists()
 
@@ -184,6 +184,16 @@ def test_quiet_is_one_line(user: Any) -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("words", [[], ["-q"]])
+def test_a_run_that_is_refused_says_why_in_one_line(user: Any, words: list[str]) -> None:
+    user.contract("version: 1\nsecurity: {mode: safe}\ntests: {cmds: ['true']}\n")
+    done = user.types("run", *words)
+    assert done.returncode == 4
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("✗ not started: preflight_failed: security.mode is safe")
+    assert "--sandbox host" in line
+
+
 def test_verbose_shows_commands_and_output_as_they_come(user: Any) -> None:
     user.contract(failing("echo seen; printf unfinished"))
     lines = user.types("run", "-v").stderr.splitlines()
@@ -209,6 +219,13 @@ def test_a_missing_variable_is_named_with_its_flag(user: Any) -> None:
     user.contract(failing('test -n "$MY_SETTING"'))
     assert "--env MY_SETTING" in user.types("run", MY_SETTING="x").stdout
     assert user.types("run", "--env", "MY_SETTING", MY_SETTING="x").returncode == 0
+
+
+def test_a_variable_that_the_contract_sets_is_not_missed(user: Any) -> None:
+    user.contract(failing("echo $OURS $PREPARED; false", "  env: {OURS: x}\n"))
+    (user.repository / ".aider_fsm").mkdir()
+    (user.repository / ".aider_fsm" / "bootstrap.yml").write_text("env: {PREPARED: y}\n")
+    assert "not passed" not in user.types("run", OURS="theirs", PREPARED="theirs").stdout
 
 
 def test_a_secret_reaches_commands_and_nothing_else(user: Any) -> None:

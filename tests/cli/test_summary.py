@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import re
+import subprocess
 from typing import Any
 
 import pytest
 
-from fsmrt.cli.summary import knob
+from fsmrt.cli.output import Output
+from fsmrt.cli.summary import headline, knob
+from fsmrt.messages import RunResult, StageReport, Target
+from fsmrt.verdict import Reason
 
 
 @pytest.mark.parametrize(
@@ -57,3 +63,45 @@ def test_a_variable_of_the_stage_is_part_of_the_reproduction_unless_secret(user:
     (line,) = (line for line in user.types("run").stdout.splitlines() if "reproduce" in line)
     assert "WORD='two words' sh -c" in line
     assert "not-to-be-shown" not in line
+
+
+def test_a_long_line_is_cut(user: Any) -> None:
+    user.contract(
+        "version: 1\nsecurity: {mode: system}\ntests: {cmds: ['head -c 5000 /dev/zero | tr \"\\0\" x; exit 1']}\n"
+    )
+    (line,) = (line for line in user.types("run").stdout.splitlines() if "xxx" in line)
+    assert line == f"  │ {'x' * 400}..."
+
+
+def test_the_reproduction_does_to_the_callers_shell_nothing(user: Any) -> None:
+    user.contract(
+        "version: 1\nsecurity: {mode: system}\ntests: {workdir: sub, cmds: ['pwd >a & pwd >b; wait; exit 3']}\n"
+    )
+    folder = user.repository / "sub"
+    folder.mkdir()
+    again = re.search(r"reproduce +(.*)", user.types("run").stdout)
+    assert again is not None
+    for name in ("a", "b"):
+        (folder / name).unlink()
+
+    pasted = subprocess.run(["sh", "-c", f"{again[1]}\necho still here"], stdout=subprocess.PIPE, check=False)
+
+    assert pasted.stdout == b"still here\n"
+    assert [(folder / name).read_text() for name in ("a", "b")] == [f"{folder}\n"] * 2
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ((), "without teardown"),
+        ((StageReport(stage="deploy_teardown", attempt="a", ok=True),), "and torn down"),
+        ((StageReport(stage="deploy_teardown", attempt="a", ok=False),), "and teardown did not get through"),
+    ],
+)
+def test_an_interrupted_run_says_what_became_of_teardown(stages: tuple[StageReport, ...], said: str) -> None:
+    result = RunResult(
+        run_id="r", ok=False, verdict="cancelled", reason=Reason.INTERRUPTED, message="stopped by SIGINT",
+        reward=None, failed_stage="tests", target=Target(kind="path", path="/r"), sandbox=None, stages=stages,
+        run_dir="/r/runs/r",
+    )  # fmt: skip
+    assert headline(result, Output(io.StringIO())) == f"x interrupted, {said}"

@@ -7,8 +7,11 @@ import json
 import os
 from typing import Any
 
+import anyio
 import pytest
 
+from fsmrt.actors.recorder import Recorder
+from fsmrt.messages import Checkpoint
 from tests.runs.repo import METRICS, SCORE, Repo, evaluation, metrics_command
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +178,24 @@ async def test_a_benchmark_that_does_not_hold_fails_the_run_too(
     assert ran.verdict == (False, "no_verdict", reason, "metrics", None)
     prefix = "benchmark." if error == "ok_not_true" else ""
     assert str(ran.result.message).startswith(prefix + error)
+
+
+async def test_both_may_measure_while_the_record_is_behind(
+    repo: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Recorder._checkpoint
+
+    async def on_a_slow_disk(recorder: Recorder, wanted: Checkpoint) -> None:
+        await anyio.sleep(0.3)
+        await checkpoint(recorder, wanted)
+
+    monkeypatch.setattr(Recorder, "_checkpoint", on_a_slow_disk)
+    benchmark = {"run_cmds": ["echo '{\"score\": 0.75}' > b.json"], "metrics_path": "b.json"}
+
+    ran = await repo.contract(tests=TESTS, evaluation=evaluation(), benchmark=benchmark).run()
+
+    assert ran.verdict == (True, "scored", None, None, 0.5)
+    assert ran.json("metrics.json") == json.loads(SCORE)
 
 
 async def test_one_file_may_serve_both(repo: Repo) -> None:
