@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -120,6 +120,10 @@ class OpenRun:
         )
         self._inherited = inherited(request.settings.environ)
         self._warnings += self._limit_warnings()
+
+    def remark(self, texts: Iterable[str]) -> None:
+        """Something the result is to say, beside what the run finds out itself."""
+        self._warnings += texts
 
     async def perform(self) -> RunResult:
         """Open, supervise, close. Raises `Unopened`, or a cancellation once everything is undone."""

@@ -42,6 +42,13 @@ class Reaped(msgspec.Struct, frozen=True, kw_only=True):
     recovered: bool = False
     leaks: tuple[str, ...] = ()
 
+    @property
+    def remark(self) -> str:
+        """What a later run says of this one."""
+        closed = "its record closed" if self.recovered else "its record left as it was"
+        left = "".join(f"; {leak}" for leak in self.leaks)
+        return f"reaped: run {self.run_id} had died; processes ended: {len(self.ended)}; {closed}{left}"
+
 
 def sweep(state_dir: Path) -> list[Reaped]:
     """Clean up after every dead run, and remove the empty groups of services that outlived theirs."""

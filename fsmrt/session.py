@@ -128,8 +128,10 @@ async def _perform_locked(
         message = f"the state folder cannot be used: {why}; FSMRT_STATE_DIR names another"
         return refused(request.run_id, _target(request), Reason.PREFLIGHT_FAILED, message)
     try:
-        await to_thread.run_sync(sweep, state)
-        return await OpenRun(request, placement, state, control, on_event, sandbox).perform()
+        reaped = await to_thread.run_sync(sweep, state)
+        run = OpenRun(request, placement, state, control, on_event, sandbox)
+        run.remark(one.remark for one in reaped)
+        return await run.perform()
     except Unopened as unopened:
         return refused(request.run_id, _target(request), unopened.reason, str(unopened))
     except Exception as error:

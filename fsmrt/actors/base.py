@@ -12,6 +12,7 @@ the sender wait; a mailbox whose actor is gone refuses with `ActorGone`.
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -113,10 +114,43 @@ async def _serve(
 ) -> None:
     with anyio.CancelScope(shield=shielded), inbox:
         try:
-            async for envelope in inbox:
-                await _answer(handler, envelope)
+            while not await _served(handler, inbox, shielded):
+                pass
         finally:
             _turn_away(inbox)
+
+
+async def _served(
+    handler: Handler[OrderT, ReportT],
+    inbox: MemoryObjectReceiveStream[Envelope[OrderT, ReportT]],
+    shielded: bool,
+) -> bool:
+    """Handle orders until there are no more. False if a shielded actor was cancelled by hand, and goes on.
+
+    An asyncio program that is shutting down cancels every task it finds, also ours, each once, and waits for all
+    of them. No scope keeps that out. Whoever others need to end well has to outlast it.
+    """
+    try:
+        async for envelope in inbox:
+            await _answer(handler, envelope)
+    except anyio.get_cancelled_exc_class():
+        if shielded and _outlast_native_cancellation():
+            return False
+        raise
+    return True
+
+
+def _outlast_native_cancellation() -> bool:
+    # Not imported for this: under trio nobody may have needed it, and loading it costs more than a command.
+    asyncio = sys.modules.get("asyncio")
+    try:
+        task = asyncio.current_task() if asyncio is not None else None
+    except RuntimeError:  # loaded, but this is not its loop
+        return False
+    if task is None:
+        return False
+    task.uncancel()
+    return True
 
 
 async def _answer(handler: Handler[OrderT, ReportT], envelope: Envelope[OrderT, ReportT]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -69,6 +70,7 @@ class EventLog:
     ) -> None:
         """`clock` gives monotonic seconds; `run.json` must have been written, for the chain begins at it."""
         self._folder, self._run_id, self._clock, self._redactor = folder, run_id, clock, redactor
+        self._lock = threading.Lock()
         self._started = clock()
         self._head = hashlib.sha256(folder.read(RUN)).hexdigest()
         self._seq = self._t_ms = 0
@@ -87,6 +89,10 @@ class EventLog:
         """Write one event and return it as written. `EvidenceWriteFailed` leaves the log as it was before."""
         if not known_type(type):
             raise ValueError(f"no such event: {type}")
+        with self._lock:  # a checkpoint is told from a worker thread
+            return self._append(type, data)
+
+    def _append(self, type: str, data: Mapping[str, Any] | msgspec.Struct) -> Event:  # noqa: A002
         event = self._next(type, msgspec.to_builtins(data, str_keys=True))
         line = encode_line(event)
         if self._redactor is not None and self._redactor.finds_in_json(line):

@@ -106,7 +106,7 @@ async def test_a_benchmark_that_overtakes_the_recorder_does_not_replace_the_prim
         rollout={"run_cmds": ["touch rolled"]},
         evaluation=evaluation(),
         benchmark={
-            "run_cmds": [f"{metrics_command('{\"score\": 9}', 'bench.json')}; touch benchmarked"],
+            "run_cmds": [f"{metrics_command('{"score": 9}', 'bench.json')}; touch benchmarked"],
             "metrics_path": "bench.json",
         },
     )
