@@ -11,6 +11,7 @@ import msgspec
 
 from . import __version__
 from .contract.limits import effective_limits
+from .contract.secrets import is_secret_name
 from .contract_files import FrozenContract
 from .evidence.identity import canonical_json, unit_id
 from .evidence.record import PLATFORM
@@ -78,14 +79,19 @@ def _unit_inputs(
         "sandbox": placement.kind,
         "network": request.pipeline.sandbox.network,
         "limits": limits,
-        "env_sha256": hashlib.sha256(canonical_json(dict(settings.env))).hexdigest(),
-        "secrets": sorted(settings.secrets),
+        "env_sha256": hashlib.sha256(canonical_json(_plain(settings.env))).hexdigest(),
+        "secrets": sorted({*settings.secrets, *filter(is_secret_name, settings.env)}),
         "mode": settings.mode,
         "llm": settings.llm,
         "test_cmds": settings.test_cmds,
         "image_digest": None,
         "protocol": 1,
     }
+
+
+def _plain(env: Mapping[str, str]) -> dict[str, str]:
+    """What is no secret by its name either: from the digest of a short secret its value could be guessed."""
+    return {name: value for name, value in env.items() if not is_secret_name(name)}
 
 
 def limits_of(request: Request) -> dict[str, Any]:

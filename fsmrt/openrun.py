@@ -79,6 +79,10 @@ from .verdict import Reason
 log = logging.getLogger("fsmrt")
 
 HELPERS = str(Path(__file__).parent / "helpers")
+_NOT_CLOSED = (
+    Reason.RUNNER_ERROR,
+    "evidence_write_failed: the record could not be closed in time; its disk does not answer",
+)
 _WATCHED = ("rollout", "evaluation")
 """Stages in front of which the contract is compared with what it was."""
 
@@ -251,7 +255,7 @@ class OpenRun:
                     await supervisor.perform()
             finally:
                 with cleanup(2 * CLOSE_GRACE):
-                    await self._sandbox.close(leave_running=supervisor.leaves_running)
+                    supervisor.ended += await self._sandbox.close(leave_running=supervisor.leaves_running)
                 with cleanup():
                     self._warnings += await to_thread.run_sync(
                         self._survey.hints,
@@ -260,8 +264,11 @@ class OpenRun:
                         self._env_keys,
                     )
                 result = self._answer(supervisor, record)
-                with cleanup():
+                with cleanup() as closing:
                     result = await self._write_end(result, supervisor, record, recorder)
+                if closing.cancelled_caught:
+                    self._control.stop(*_NOT_CLOSED)
+                    result = self._answer(supervisor, record)
         return result
 
     @property

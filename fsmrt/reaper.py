@@ -90,10 +90,11 @@ def _end_processes(lease: Lease) -> tuple[list[Ended], list[str]]:
 
 def _group_of(lease: Lease) -> Path | None:
     """The run's group. A run that died before its lease could name it has one of the name it would have got."""
-    if lease.cgroup is not None:
+    name = group_name(lease.run_id, lease.owner)
+    if lease.cgroup is not None and Path(lease.cgroup).name == name:  # a lease can name no other run's group
         return Path(lease.cgroup)
     parent = own_group()
-    return None if parent is None else parent / group_name(lease.run_id, lease.owner)
+    return None if parent is None else parent / name
 
 
 def _in_group(group: Path | None) -> Iterator[ProcessFacts]:

@@ -117,7 +117,7 @@ class Repository:
         path = _resolved(self.root / Path(raw).expanduser())
         if not self.inside(path):
             return PathProblem(f"workdir must be within repo: {path} (repo={self.root})")
-        if not path.is_dir():
+        if not os.path.isdir(path):
             return PathProblem(f"workdir does not exist: {path}")
         return path
 
@@ -126,8 +126,11 @@ class Repository:
         resolved = _resolved(Path(path))
         if not self.inside(resolved) or not resolved.is_file():
             return None
-        with resolved.open("rb") as file:
-            return FileText(file.read(MAX_SCRIPT_BYTES), os.fstat(file.fileno()).st_size)
+        with open(_unwaiting(resolved), "rb") as file:
+            facts = os.fstat(file.fileno())
+            return (
+                FileText(file.read(MAX_SCRIPT_BYTES), facts.st_size) if stat.S_ISREG(facts.st_mode) else None
+            )
 
     def read_output(self, relative: str) -> bytes | PathProblem:
         """A file a stage was expected to write: regular, inside the repository, of bounded size."""
@@ -181,9 +184,13 @@ class Repository:
             return PathProblem(f"cannot write {relative}: {error.strerror}")
         return None
 
-    def remove(self, relative: str) -> None:
+    def remove(self, relative: str) -> PathProblem | None:
         """Take a contract file out of the repository; one that is gone already is fine."""
-        (self.root / relative).unlink(missing_ok=True)
+        try:
+            (self.root / relative).unlink(missing_ok=True)
+        except OSError as error:
+            return PathProblem(f"{relative} cannot be removed: {error.strerror}")
+        return None
 
     def _protected(self, resolved: Path) -> bool:
         return resolved.name == "PLAN.md" or any(
@@ -273,7 +280,7 @@ def _move(source: Path, relative: str, to: Path) -> MovedAside:
     facts = source.lstat()
     kept = to / relative
     kept.parent.mkdir(parents=True, exist_ok=True)
-    digest = _digest(source) if stat.S_ISREG(facts.st_mode) else None
+    digest = _digest(source) if stat.S_ISREG(facts.st_mode) and facts.st_size <= MAX_METRICS_BYTES else None
     try:
         os.rename(source, kept)
     except OSError:
@@ -290,8 +297,14 @@ def _move(source: Path, relative: str, to: Path) -> MovedAside:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of what could be a verdict, which is never larger than this; nobody waits for what grows meanwhile."""
+    with open(_unwaiting(path), "rb") as file:
+        return hashlib.sha256(file.read(MAX_METRICS_BYTES)).hexdigest()
+
+
+def _unwaiting(path: Path) -> int:
+    """A descriptor to read from, without waiting: a pipe may have taken the place of what was looked at."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _kind(mode: int) -> str:

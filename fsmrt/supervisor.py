@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -164,12 +165,11 @@ class Supervisor:
             return
         scope = anyio.CancelScope(deadline=anyio.current_time() + bound)
         self._control.attach(lambda: None, self._in_a_hurry(scope))
-        try:
-            with scope:
-                async with anyio.create_task_group() as group:
-                    await self._perform_closing(Staff(group, self._tools), dump)
-        except Exception:
-            self.defect = self.defect or traceback.format_exc()
+        with scope:
+            if dump is not None:
+                await self._perform_closing(lambda: dump)
+            if teardown_wanted(self._book.teardown_policy, passed=self._passed):
+                await self._perform_closing(partial(self._book.teardown, self.reports))
         self._drain(self.closing_reports)
 
     def _in_a_hurry(self, scope: anyio.CancelScope) -> Callable[[], None]:
@@ -179,13 +179,14 @@ class Supervisor:
 
         return hurry
 
-    async def _perform_closing(self, staff: Staff, dump: StageOrder | None) -> None:
-        with staff:
-            if dump is not None:
-                self.closing_reports.append(await self._perform_stage(staff, dump))
-            if teardown_wanted(self._book.teardown_policy, passed=self._passed):
-                order = self._book.teardown(self.reports)
-                self.closing_reports.append(await self._perform_stage(staff, order))
+    async def _perform_closing(self, order: Callable[[], StageOrder]) -> None:
+        """One stage in a group of its own: a defect in one does not keep the next from running."""
+        try:
+            async with anyio.create_task_group() as group:
+                with Staff(group, self._tools) as staff:
+                    self.closing_reports.append(await self._perform_stage(staff, order()))
+        except Exception:
+            self.defect = self.defect or traceback.format_exc()
 
     async def _end_everything(self) -> None:
         self.ended += await self._tools.sandbox.close(leave_running=self.leaves_running)

@@ -36,9 +36,11 @@ class Survey:
     def changed(self) -> tuple[list[str], str]:
         """Files of the contract that are not as they were, and the hash of the contract as it is now.
 
-        Actions are performed once and moved away, which is no change.
+        Files that belong to it only since then count. Actions are performed once and moved away, which is no
+        change.
         """
-        now = freeze(self._repository, self._paths)
+        paths = contract_paths(self._repository, self._contract, self._guard)
+        now = freeze(self._repository, sorted({*self._paths, *paths}))
         return [path for path in now.changed_since(self.frozen) if path != ACTIONS], now.hash
 
     def hints(

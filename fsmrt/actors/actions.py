@@ -22,4 +22,6 @@ class ActionsActor(StageActor):
             return
         content = self.tools.repository.contract_bytes(ACTIONS)
         await self.tools.tell(KeptFile(path=f"{order.folder}/actions.yml", data=content))
-        await to_thread.run_sync(self.tools.repository.remove, ACTIONS)
+        problem = await to_thread.run_sync(self.tools.repository.remove, ACTIONS)
+        if problem is not None:
+            progress.warnings.append(f"actions_left: {problem.message}")

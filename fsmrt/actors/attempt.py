@@ -59,9 +59,11 @@ class Attempt:
     async def synthetic(self, message: str, *, rc: int = _SYNTHETIC, refused: str | None = None) -> TryReport:
         """A result without a process: nothing was started, and stderr says why."""
         out, err = self._spools()
-        err.write(f"{message}\n".encode() if message else b"")
+        self._say(err, f"{message}\n" if message else "")
         self.report = self._build(out, err, rc=rc, refused=refused, status_source="synthetic")
         await self.tools.tell(Refusal(order=self.order, report=self.report, decision=self._decision))
+        if self._trouble is not None:
+            raise self._trouble
         return self.report
 
     async def _write_file(self) -> TryReport:
@@ -94,17 +96,24 @@ class Attempt:
                     await self._tell_started(workdir)
                 await end.wait(running, deadline.earliest(self._own_deadline()))
         except SpawnFailed as error:
-            err.write(f"{error}\n".encode())
+            self._say(err, f"{error}\n")
             end.not_started = True
         finally:
             if end.ended_by is not None:
-                err.write(f"\n[fsmrt] {end.ended_by}\n".encode())
+                self._say(err, f"\n[fsmrt] {end.ended_by}\n")
             self.report = self._finished(out, err, end)
             with cleanup():
                 await self._tell_finished(end)
         if self._trouble is not None:
             raise self._trouble
         return self.report
+
+    def _say(self, err: Spool, text: str) -> None:
+        """A word of ours behind what the command printed. A full disk may not keep its end from the record."""
+        try:
+            err.write(text.encode())
+        except EvidenceWriteFailed as error:
+            self._trouble = error
 
     def _own_deadline(self) -> Deadline:
         limits = self.order.limits

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
+
+from anyio import to_thread
 
 from ..contract.metrics import judge
 from ..messages import KeptFile, StageOrder
@@ -21,13 +24,15 @@ class EvaluationActor(StageActor):
     async def check(self, order: StageOrder, progress: Progress) -> None:
         if order.metrics_path is None:
             return
-        content = self.tools.repository.read_output(order.metrics_path)
+        content = await to_thread.run_sync(self.tools.repository.read_output, order.metrics_path)
         if isinstance(content, PathProblem):
             self._refuse(progress, (self._prefixed(content.message),))
             return
         await self._snapshot(order, content)
-        judgement = judge(
-            content, stage=self.metrics_of, required_keys=order.required_keys, nonce=order.nonce
+        judgement = await to_thread.run_sync(
+            partial(
+                judge, content, stage=self.metrics_of, required_keys=order.required_keys, nonce=order.nonce
+            )
         )
         progress.metrics, progress.score = judgement.metrics, judgement.score
         if not judgement.ok:

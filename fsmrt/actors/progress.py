@@ -22,6 +22,8 @@ class Progress:
         self.phase = StagePhase.WAITING
         self.moved_aside: tuple[MovedAside, ...] = ()
         self.ended_children: tuple[Ended, ...] = ()
+        self.looked_after = False
+        """Whether what the stage left behind has been looked at."""
         self.warnings: list[str] = [*order.warnings]
         self.metrics: Mapping[str, Any] | None = None
         self.metrics_errors: tuple[str, ...] = ()

@@ -36,6 +36,9 @@ from ..messages import (
 )
 from .tools import pretty
 
+_AT_ONCE = 256 * 1024
+"""A file up to this size is redacted on the loop: a worker thread would cost more than it spares."""
+
 _FILES_OF_A_TRY = ("cmd.txt", "stdout.txt", "stderr.txt", "result.json")
 
 
@@ -80,6 +83,9 @@ class Recorder:
         """Write one record. Never raises for the disk."""
         if isinstance(record, Checkpoint):
             await self._checkpoint(record)
+        elif isinstance(record, KeptFile) and len(record.data) > _AT_ONCE:
+            redact = partial(self._redactor.bytes, record.data, member=record.path)
+            self._write(partial(self._put, record, await to_thread.run_sync(redact)))
         else:
             self._write(partial(self._perform[type(record)], record))
 
@@ -206,12 +212,15 @@ class Recorder:
             layer.append(record)
 
     def _keep(self, kept: KeptFile) -> None:
+        self._put(kept, self._redactor.bytes(kept.data, member=kept.path))
+
+    def _put(self, kept: KeptFile, data: bytes) -> None:
         if kept.keep_first and self._folder.has(kept.path):
             return
         if kept.replace:
-            self._folder.replace(kept.path, self._redactor.bytes(kept.data, member=kept.path))
+            self._folder.replace(kept.path, data)
         else:
-            self._new_file(kept.path, kept.data)
+            self._folder.write_new(kept.path, data)
 
     def _name_last_try(self, last: LastTry) -> None:
         for file in _FILES_OF_A_TRY:

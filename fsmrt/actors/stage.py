@@ -57,6 +57,7 @@ class StageActor:
             progress.stop_if_unfinished()
             try:
                 with cleanup():
+                    await self._look_after(order, progress)
                     await self._record_end(order, progress)
             finally:
                 # There is always room: the supervisor made it for every stage of the pass.
@@ -95,8 +96,14 @@ class StageActor:
         await self.conclude(order, progress)
         if progress.checking:
             progress.advance(StageSignal.OUTPUTS_ACCEPTED)
-        await self.tools.tree.after_stage(order.stage)
-        await self._seal_scratch(order, progress)
+        await self._look_after(order, progress)
+
+    async def _look_after(self, order: StageOrder, progress: Progress) -> None:
+        """What the stage has left behind, looked at once; also what one left that was cut off."""
+        if not progress.looked_after:
+            progress.looked_after = True
+            await self.tools.tree.after_stage(order.stage)
+            await self._seal_scratch(order, progress)
 
     async def _move_aside(self, order: StageOrder, progress: Progress) -> None:
         if order.expects:
@@ -152,6 +159,10 @@ class StageActor:
 
     async def _end_children(self, order: StageOrder, progress: Progress) -> None:
         progress.ended_children = tuple(await self.tools.sandbox.end_children(order.stage))
+        leaked = [str(one.pid) for one in progress.ended_children if one.how == "leaked"]
+        if leaked:  # whoever still lives could write the very file that is read next
+            text = f"processes of {order.stage} could not be ended: {', '.join(leaked)}"
+            progress.fail(Reason.SANDBOX_LOST, text)
 
     async def _record_end(self, order: StageOrder, progress: Progress) -> None:
         if progress.last_prefix is not None:
@@ -164,7 +175,7 @@ class StageActor:
     async def _seal_scratch(self, order: StageOrder, progress: Progress) -> None:
         if self.tools.scratch.is_empty(order.scratch):
             return
-        seal = await to_thread.run_sync(self.tools.scratch.seal, order.scratch)
+        seal = await to_thread.run_sync(self.tools.scratch.seal, order.scratch, abandon_on_cancel=True)
         progress.warnings += [f"secret_in_scratch: {order.scratch}/{path}" for path in seal.secret_in_scratch]
         path = f"{order.folder}/{order.stage}_scratch.json"
         await self.tools.tell(KeptFile(path=path, data=pretty(seal)))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -150,10 +153,19 @@ def _decode_json(line: bytes) -> Any:
 
 def whole_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file that only grows, newline included; what follows the last newline is not one yet."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             if line.endswith(b"\n"):
                 yield line
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file of a record without ever waiting: what a command put in its place is an `EvidenceError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise EvidenceError(f"{path}: not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -206,7 +218,8 @@ class Chain(msgspec.Struct):
 
 def walk_chain(run_dir: Path) -> tuple[Chain, list[str]]:
     """Follow the chain of a run folder from `run.json` on; stops at the first line that does not continue it."""
-    chain = Chain(head=hashlib.sha256((run_dir / RUN).read_bytes()).hexdigest())
+    with open_regular(run_dir / RUN) as run:
+        chain = Chain(head=hashlib.file_digest(run, "sha256").hexdigest())
     try:
         for line in whole_lines(run_dir / EVENTS):
             if problems := chain.check(line):

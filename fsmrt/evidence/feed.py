@@ -32,6 +32,7 @@ class Feed:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = 0
+        self._over = False
         self._subscribers: list[_Subscriber] = []
 
     def publish(self, event: Event) -> None:
@@ -43,6 +44,7 @@ class Feed:
 
     def close(self) -> None:
         """No more events: every subscriber ends once it has read what is waiting."""
+        self._over = True
         for subscriber in self._subscribers:
             subscriber.channel.close()
         self._subscribers.clear()
@@ -55,6 +57,8 @@ class Feed:
         subscriber = _Subscriber(send)
         upto = self._next
         self._subscribers.append(subscriber)
+        if self._over:  # the past is all there is
+            send.close()
         try:
             with receive:
                 for event in read_events(self._path):

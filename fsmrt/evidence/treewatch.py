@@ -42,6 +42,8 @@ class TreeWatch:
         self._secrets_check = secrets_check
         self._last: Snapshot | None = None
         self._trouble: str | None = None
+        self._behind = False
+        """Whether the last look was given up: what changed since the one before is not recorded."""
         self._records = 0
 
     @property
@@ -65,37 +67,41 @@ class TreeWatch:
     async def before_stage(self) -> None:
         """Make sure there is something to compare with."""
         if self._enabled and self._last is None:
-            await to_thread.run_sync(self._snapshot, abandon_on_cancel=True)
+            self._note(await to_thread.run_sync(self._snapshot, None, abandon_on_cancel=True))
 
     async def after_stage(self, stage: str) -> None:
         """Emit what changed since the last look."""
         if not self._enabled or self._last is None:
             return
-        changes = await to_thread.run_sync(self._compare, self._last, abandon_on_cancel=True)
+        self._behind = True
+        now, changes = await to_thread.run_sync(self._compare, self._last, abandon_on_cancel=True)
+        self._behind = False
+        self._note(now)
         self._records += len(changes)
         if changes:
             await self._emit(
                 LayerRecords(layer="filesystem", records=tuple(_record(change, stage) for change in changes))
             )
 
-    def _compare(self, before: Snapshot) -> list[Change]:
-        now = self._snapshot()
-        return [] if now is None else diff(before, now)
+    # In a worker thread, which may be left to itself: it changes nothing here.
 
-    def _snapshot(self) -> Snapshot | None:
+    def _compare(self, before: Snapshot) -> tuple[Snapshot | None, list[Change]]:
+        now = self._snapshot(before)
+        return now, [] if now is None else diff(before, now)
+
+    def _snapshot(self, previous: Snapshot | None) -> Snapshot | None:
         try:
-            seen = snapshot(
-                self._root,
-                excludes=self._excludes,
-                previous=self._last,
-                secrets_check=self._secrets_check,
+            return snapshot(
+                self._root, excludes=self._excludes, previous=previous, secrets_check=self._secrets_check
             )
         except OSError:
-            self._trouble = "scan_error"
             return None
-        self._trouble = self._trouble or seen.reason
-        self._last = seen
-        return seen
+
+    def _note(self, seen: Snapshot | None) -> None:
+        if seen is None:
+            self._trouble = "scan_error"
+        else:
+            self._last, self._trouble = seen, self._trouble or seen.reason
 
     @property
     def health(self) -> LayerHealth:
@@ -109,6 +115,8 @@ class TreeWatch:
             return clipped(_BACKEND, self._records, "scan_limit", blind_spots=spots)
         if self._trouble is not None:
             return clipped(_BACKEND, self._records, "scan_error", blind_spots=spots)
+        if self._behind:
+            return clipped(_BACKEND, self._records, "drain_incomplete", blind_spots=spots)
         return complete(_BACKEND, self._records, blind_spots=spots)
 
 

@@ -87,37 +87,6 @@ async def test_a_record_that_cannot_be_closed_in_time_is_no_success(
     assert str(result.message).startswith("evidence_write_failed:")
 
 
-async def test_a_benchmark_that_overtakes_the_recorder_does_not_replace_the_primary_metrics(
-    repo: Repo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done, real = repo.root / "benchmarked", RunFolder.checkpoint_files
-
-    def checkpoint(self: RunFolder) -> Any:
-        slow = threading.Event()
-        for _ in range(2000):
-            if done.exists() or not (repo.root / "rolled").exists():
-                break
-            slow.wait(0.005)
-        slow.wait(0.05)
-        return real(self)
-
-    monkeypatch.setattr(RunFolder, "checkpoint_files", checkpoint)
-    repo.contract(
-        rollout={"run_cmds": ["touch rolled"]},
-        evaluation=evaluation(),
-        benchmark={
-            "run_cmds": [f"{metrics_command('{"score": 9}', 'bench.json')}; touch benchmarked"],
-            "metrics_path": "bench.json",
-        },
-    )
-
-    ran = await repo.run()
-
-    assert ran.verdict == (True, "scored", None, None, 0.5)
-    assert ran.json("metrics.json")["score"] == 0.5
-    assert ran.json("metrics_benchmark.json")["score"] == 9
-
-
 @pytest.mark.parametrize("size", [1 << 40])
 async def test_a_giant_left_where_a_verdict_is_expected_does_not_hold_the_run(repo: Repo, size: int) -> None:
     repo.contract(
