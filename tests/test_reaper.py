@@ -121,3 +121,17 @@ def test_processes_with_the_mark_of_a_dead_run_end_and_others_do_not(tmp_path: P
         ]
         assert process_start_time(marked.pid) is None
         assert (other.poll(), mentioned.poll()) == (None, None)
+
+
+def test_a_lease_that_names_something_else_as_its_group_cannot_have_it_removed(
+    tmp_path: Path, dead: Owner
+) -> None:
+    innocent = tmp_path / "innocent" / "empty"
+    innocent.mkdir(parents=True)
+    hold(tmp_path / "state", lease_of(dead, tmp_path, cgroup=str(innocent.parent)))
+
+    [reaped] = sweep(tmp_path / "state")
+
+    assert reaped.leaks == ()
+    assert innocent.exists()
+    assert read_leases(tmp_path / "state") == []

@@ -105,8 +105,10 @@ class ScratchKeeper:
         name = os.fsencode(path).decode(errors="backslashreplace")
         try:
             facts = os.lstat(path, dir_fd=top)
-        except OSError:  # a service may take its own files away while we look
+        except FileNotFoundError:  # a service may take its own files away while we look
             return SealedFile(name, "missing", 0), False
+        except OSError:
+            return SealedFile(name, "unreadable", 0), False
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > _SCAN_LIMIT:
             return SealedFile(name, _type(facts.st_mode), facts.st_size), False
         content = _read_unfollowed(top, path)
@@ -117,12 +119,20 @@ class ScratchKeeper:
 
 
 def _entries(top: int) -> Iterator[tuple[str, bool]]:
-    """Everything below a folder, and whether it is one: by name, folders after what lies beside them."""
+    """Everything below a folder, and whether it is one that is looked into: by name, folders after files.
+
+    A folder that cannot be listed is told again, as something that is not looked into.
+    """
     waiting = [""]
     while waiting:
         folder = waiting.pop()
         below = []
-        for name, is_folder in _listed(top, folder or "."):
+        try:
+            listed = _listed(top, folder or ".")
+        except OSError:
+            yield folder, False
+            continue
+        for name, is_folder in listed:
             path = f"{folder}/{name}" if folder else name
             yield path, is_folder
             if is_folder:
@@ -131,10 +141,7 @@ def _entries(top: int) -> Iterator[tuple[str, bool]]:
 
 
 def _listed(top: int, folder: str) -> list[tuple[str, bool]]:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | NO_FOLLOW, dir_fd=top)
-    except OSError:
-        return []
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | NO_FOLLOW, dir_fd=top)
     try:
         with os.scandir(descriptor) as entries:
             return sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)

@@ -88,3 +88,13 @@ async def test_a_subscriber_that_leaves_is_forgotten(source: Source) -> None:
     await stream.aclose()
     source.say(5)
     source.close()
+
+
+async def test_who_subscribes_after_the_end_gets_the_past_and_its_end(source: Source) -> None:
+    source.say(3)
+    source.close()
+
+    with anyio.fail_after(5):
+        seen = [event.seq async for event in source.feed.subscribe(1) if isinstance(event, Event)]
+
+    assert seen == [1, 2]

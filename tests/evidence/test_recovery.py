@@ -173,3 +173,14 @@ def test_a_runner_killed_in_earnest(tmp_path: Path) -> None:
     assert recover(tmp_path / "r1", now=NOW) is not None
     assert len(list(read_events(tmp_path / "r1"))) == 101
     assert verify_chain(tmp_path / "r1") == []
+
+
+@pytest.mark.parametrize("name", ["run.json", "events.jsonl"])
+def test_a_named_pipe_in_place_of_a_file_is_told_and_never_waited_for(tmp_path: Path, name: str) -> None:
+    path = dead_run(tmp_path)
+    (path / name).unlink()
+    os.mkfifo(path / name)
+
+    with pytest.raises(EvidenceError, match="not a regular file"):
+        recover(path, now=NOW)
+    assert (path / "lock").exists()
