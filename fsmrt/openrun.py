@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -83,6 +83,7 @@ _NOT_CLOSED = (
     Reason.RUNNER_ERROR,
     "evidence_write_failed: the record could not be closed in time; its disk does not answer",
 )
+_TRUE = frozenset({"1", "true", "yes", "y", "on"})
 _WATCHED = ("rollout", "evaluation")
 """Stages in front of which the contract is compared with what it was."""
 
@@ -111,6 +112,7 @@ class OpenRun:
             *placement.warnings,
             *unenforced(placement.kind, request.pipeline.sandbox),
             *_remarks(request.contract),
+            *_unchecked(request),
         ]
         self._repository = request.repository
         self._sandbox: Sandbox = sandbox or BACKENDS[placement.kind](request.run_id)
@@ -435,6 +437,13 @@ def _remarks(contract: Contract) -> list[str]:
     return [str(problem) for problem in contract.problems if problem.level != "error"]
 
 
+def _unchecked(request: Request) -> Iterator[str]:
+    """What a contract demands and this version cannot check: said, for nobody should take it for granted."""
+    wanted = {**request.pipeline.evaluation.env, **request.settings.operator_env}
+    if wanted.get("AIDER_FSM_REQUIRE_HINTS", "").strip().lower() in _TRUE:
+        yield "hints_not_checked: AIDER_FSM_REQUIRE_HINTS is set, and this version does not know hints"
+
+
 def _secret_key(redactor: Redactor, key: bytes, path: str, content: bytes) -> bytes | None:
     """The key under which a file's digest is taken if it may hold a secret: a plain one could be guessed."""
     return key if may_be_credential(path) or redactor.bytes(content) != content else None
@@ -448,6 +457,7 @@ def _finished(result: RunResult) -> dict[str, Any]:
     return {
         "verdict": result.verdict,
         "ok": result.ok,
+        "reward": result.reward,
         "exit_code": code_of(result),
         "reason": result.reason,
         "failure": None if result.ok else result.message,

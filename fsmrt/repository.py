@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -210,12 +210,18 @@ class Repository:
         return sorted(str(path.relative_to(self.root)) for path in folder.rglob("*") if path.is_file())
 
     def git_state(self) -> GitState:
-        """Commit and dirtiness. Runs `git` with everything that could execute the repository's own code off."""
+        """Commit and dirtiness. Monitors, hooks and submodules are off; filters of its own config may still run."""
         if not (self.root / ".git").exists():
             return GitState()
         commit = self._git("rev-parse", "--verify", "-q", "HEAD")
         status = self._git(
-            "status", "--porcelain", "--untracked-files=normal", "--", ".", f":!{CONTRACT_DIR}"
+            "status",
+            "--porcelain",
+            "--untracked-files=normal",
+            "--ignore-submodules=all",
+            "--",
+            ".",
+            f":!{CONTRACT_DIR}",
         )
         return GitState(
             commit=commit.strip() or None if commit is not None else None,
@@ -235,7 +241,7 @@ class Repository:
             done = subprocess.run(  # noqa: S603
                 ["git", *quiet, *arguments],  # noqa: S607 -- the caller's own git, as in their shell
                 cwd=self.root,
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
+                env={**_without_git(os.environ), "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_GIT_SECONDS,
@@ -244,6 +250,11 @@ class Repository:
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def _without_git(environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment less what would point git at another repository."""
+    return {name: value for name, value in environ.items() if not name.startswith("GIT_")}
 
 
 class RepositoryLock:

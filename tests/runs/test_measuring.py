@@ -318,3 +318,16 @@ async def test_the_contract_is_kept_as_it_was_read(repo: Repo) -> None:
     assert (ran.dir / "contract/run.sh").read_text() == "echo ran\n"
     run = json.loads((ran.dir / "run.json").read_bytes())
     assert set(run["contract_files"]) == {"pipeline.yml", "run.sh"}
+
+
+async def test_the_number_is_in_the_chain(repo: Repo) -> None:
+    ran = await repo.contract(evaluation=measuring({"ok": True, "score": 0.25})).run()
+
+    assert ran.events[-1].data["reward"] == 0.25
+
+
+async def test_hints_that_are_demanded_and_not_checked_are_said(repo: Repo) -> None:
+    demanding = measuring({"ok": True, "score": 1}, env={"AIDER_FSM_REQUIRE_HINTS": "1"})
+    ran = await repo.contract(evaluation=demanding).run()
+
+    assert any(warning.startswith("hints_not_checked: ") for warning in ran.result.warnings)
